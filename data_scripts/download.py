@@ -1,0 +1,249 @@
+"""Fetch Speech Commands: the name of an archive flows in, a folder WORD/SPEAKER_nohash_N.wav comes out.
+
+Three steps, each of which can fail without spoiling the others: fetch into a `.part` file (goes on where an earlier run
+stopped), compare the checksum, unpack beside the target and rename. A folder that is there is therefore complete.
+"""
+
+import errno
+import gzip
+import hashlib
+import http.client
+import json
+import re
+import shutil
+import ssl
+import string
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from speechrnn.errors import InputError
+
+ATTRIBUTION = "Speech Commands, by Pete Warden, Google (arXiv:1804.03209), licensed under CC BY 4.0"
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 18
+MARKER = ".speech_commands.json"  # written last, into the finished folder: which archive, how many files
+
+
+class Name(StrEnum):
+    """The published archives."""
+
+    V001 = "v0.01"
+    V002 = "v0.02"
+    TEST_V002 = "test-v0.02"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where an archive lies, and what it must hash to."""
+
+    url: str
+    sha256: str
+
+
+# Sums as in torchaudio (speechcommands.py) and TensorFlow Datasets (url_checksums/speech_commands.txt). Nobody
+# publishes one for the test set of v0.01, so it isn't offered.
+ARCHIVES = {
+    Name.V001: Archive(
+        "http://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
+        "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+    ),
+    Name.V002: Archive(
+        "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
+        "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+    ),
+    Name.TEST_V002: Archive(
+        "http://download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz",
+        "cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
+    ),
+}
+
+
+def fetch(url: str, part: Path, progress: Progress) -> None:
+    """Download `url` into `part`, from where an earlier run stopped if the server can do that."""
+    start = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": "speechrnn"} | ({"Range": f"bytes={start}-"} if start else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS) as response:
+            if response.status != 206:  # the server ignores Range and sends all of it
+                start = 0
+            length = response.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            if length and int(length) > (free := shutil.disk_usage(part.parent).free):
+                raise InputError(f"disk full: {part} needs {int(length):,} bytes more, {free:,} are free")
+            received = start
+            task = progress.add_task("download", total=total, completed=start)
+            with part.open("ab" if start else "wb") as file:
+                while chunk := response.read(CHUNK_BYTES):
+                    file.write(chunk)
+                    received += len(chunk)
+                    progress.update(task, completed=received)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not start:
+            raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
+        # Nothing lies beyond our last byte: either all is here, or the part is of some other, longer file.
+        size = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", ""))
+        if size and int(size[1]) != start:
+            part.unlink()
+            fetch(url, part, progress)
+        return
+    except urllib.error.URLError as error:
+        raise InputError(f"{url} can't be reached ({error.reason}): check the network, or give --url") from None
+    except (http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as error:
+        raise InputError(f"{url}: connection failed ({error!r}): run again to go on from there") from None
+    if total is not None and received < total:
+        raise InputError(f"{url}: connection lost at {received:,} of {total:,} bytes: run again to go on from there")
+
+
+def digest(file: Path, progress: Progress) -> str:
+    """Hash a file with SHA-256."""
+    task = progress.add_task("checksum", total=file.stat().st_size)
+    sha256 = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            progress.advance(task, len(chunk))
+    return sha256.hexdigest()
+
+
+def unpack(archive: Path, folder: Path, progress: Progress) -> int:
+    """Unpack a .tar.gz into `folder`; refuse members that point outside. Returns the number of files."""
+    task = progress.add_task("unpack", total=archive.stat().st_size)
+    files = 0
+    try:
+        with archive.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:gz") as tar:
+            for member in tar:
+                tar.extract(member, folder, filter="data")
+                files += member.isfile()
+                progress.update(task, completed=raw.tell())
+    except tarfile.FilterError as error:
+        raise InputError(f"{archive.name} is refused, nothing was unpacked: {error}") from None
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{archive.name} is broken, nothing was unpacked: {error}") from None
+    if not files:
+        raise InputError(f"{archive.name} holds no files, nothing was unpacked")
+    return files
+
+
+def is_complete(dest: Path, sha256: str) -> bool:
+    """Tell whether `dest` holds the unpacked archive; raise where it holds anything else."""
+    if not dest.exists() or (dest.is_dir() and not any(dest.iterdir())):
+        return False
+    try:
+        marker = json.loads((dest / MARKER).read_text(encoding="utf-8"))
+        found, files = marker["sha256"], int(marker["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{dest} exists and isn't an empty folder: give another one, or remove it") from None
+    if found != sha256:
+        raise InputError(f"{dest} holds another archive ({marker.get('name')}): give another folder, or remove it")
+    present = sum(path.is_file() for path in dest.rglob("*")) - 1
+    if present < files:
+        raise InputError(f"{dest} has lost {files - present:,} of its {files:,} files: remove it and run again")
+    return True
+
+
+def download(
+    name: Name, dest: Path, *, url: str | None = None, sha256: str | None = None, keep_archive: bool = False
+) -> bool:
+    """Fetch, verify and unpack an archive into the folder `dest`.
+
+    Parameters
+    ----------
+    name : Name
+    dest : Path
+        missing or empty; the `.part` file and the kept archive lie beside it
+    url, sha256 : str, optional
+        in place of the published ones
+    keep_archive : bool
+        keep the verified archive beside `dest`; a later run takes it from there
+
+    Returns
+    -------
+    bool
+        False if `dest` was complete before
+    """
+    dest = dest.expanduser().resolve()
+    url = url or ARCHIVES[name].url
+    sha256 = (sha256 or ARCHIVES[name].sha256).lower()
+    if not url.startswith(("http://", "https://")):
+        raise InputError(f"{url} isn't an address: it must start with http:// or https://")
+    if len(sha256) != 64 or not set(sha256) <= set(string.hexdigits):
+        raise InputError(f"{sha256} isn't a SHA-256: it must be 64 hexadecimal digits")
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError("this Python can't unpack archives safely: update to 3.11.4 or later")
+    if is_complete(dest, sha256):
+        return False
+
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    archive = dest.with_name(ARCHIVES[name].url.rpartition("/")[2])
+    part = archive.with_name(archive.name + ".part")
+    beside = dest.with_name(f".{dest.name}.unpacking")
+    columns = TextColumn("{task.description:>9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+        source = archive if archive.exists() else part
+        if source == part:
+            fetch(url, part, progress)
+        found = digest(source, progress)
+        if found != sha256:
+            if source == archive:  # put there by the user, or kept for them: theirs to remove
+                raise InputError(f"{archive} has checksum {found}, not {sha256}: remove it and run again")
+            part.unlink()
+            raise InputError(f"{url} has checksum {found}, not {sha256}: the download was removed, run again")
+        shutil.rmtree(beside, ignore_errors=True)  # left by a run that was killed
+        try:
+            files = unpack(source, beside, progress)
+            marker = {"name": str(name), "sha256": sha256, "files": files}
+            (beside / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+            if dest.exists():
+                dest.rmdir()
+            beside.rename(dest)
+        except InputError:
+            if source == part:
+                part.unlink()  # verified and yet unusable: going on from it would lead nowhere
+            raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    if source == part and keep_archive:
+        part.rename(archive)
+    elif source == part:
+        part.unlink()
+    return True
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(epilog="Example: python -m data_scripts.download v0.02 data/speech_commands")
+def main(
+    name: Annotated[Name, typer.Argument(help="1.5, 2.4 and 0.1 GB to fetch; half as much again when unpacked.")],
+    dest: Annotated[Path, typer.Argument(help="Folder to make; the archive lies beside it meanwhile.")],
+    url: Annotated[str | None, typer.Option(help="Fetch the archive from this address instead.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expect this checksum instead of the published one.")] = None,
+    keep_archive: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive beside DEST.")] = False,
+) -> None:
+    """Download and unpack Speech Commands (Pete Warden, Google, CC BY 4.0). Run again to go on after a break."""
+    try:
+        new = download(name, dest, url=url, sha256=sha256, keep_archive=keep_archive)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as error:
+        reason = "disk full" if error.errno == errno.ENOSPC else error.strerror or error
+        typer.echo(f"error: {error.filename or dest}: {reason}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(f"{dest}: {name} unpacked" if new else f"{dest} is complete already: nothing to do")
+    typer.echo(ATTRIBUTION)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,17 @@
+"""What went wrong, in one line that a user can act on. Raised where the fact is known, printed by the CLI."""
+
+
+class InputError(ValueError):
+    """Something given by the user can't be used. The message names it and says what to do."""
+
+
+class AudioError(InputError):
+    """Sound that can't be read, or that can't be given a label."""
+
+
+class ModelError(InputError):
+    """An ONNX file or a checkpoint that isn't ours, or is broken."""
+
+
+class ConfigError(InputError):
+    """A setting that doesn't exist or doesn't make sense."""

@@ -1,0 +1,125 @@
+"""A clean clip in, the same word as another person, room and microphone would give it out."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.config import AugmentConfig
+
+SPEED_UNIT = 20  # speeds are fractions of twentieths: small resampling filters
+NoiseSource = Callable[[np.random.Generator, int], "np.ndarray | None"]
+
+
+def decibels(db: float) -> float:
+    """An amplitude ratio."""
+    return 10.0 ** (db / 20.0)
+
+
+def room_response(rng: np.random.Generator, samples: int) -> np.ndarray:
+    """Impulse response of a simulated room: direct sound and an exponentially decaying diffuse field [samples].
+
+    Polack's statistical model (Polack 1988; Habets, "Single- and multi-microphone speech dereverberation", 2007, ch. 2):
+    white noise times exp(-3 ln(10) t / RT60). Reverberation time 0.1 to 0.6 s, direct-to-reverberant ratio 0 to 15 dB.
+    """
+    time = np.arange(samples) / SAMPLE_RATE
+    field = rng.standard_normal(samples) * np.exp(-3.0 * np.log(10.0) * time / rng.uniform(0.1, 0.6))
+    field[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0.0  # the first reflection comes later than the direct sound
+    response = field * decibels(-rng.uniform(0.0, 15.0)) / np.sqrt(np.square(field).sum())
+    response[0] = 1.0
+    return response.astype(np.float32)
+
+
+class Augment:
+    """Puts a batch of clips together. Settings and their units: `AugmentConfig`."""
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self, rng: np.random.Generator, sounds: Tensor, silent: np.ndarray, noise: NoiseSource, length: int, tail: int
+    ) -> Tensor:
+        """Augment `sounds` [batch, samples] onto a canvas [batch, length].
+
+        `silent` [batch] marks rows of noise alone. The last `tail` samples are digital silence in half of the rows, as at
+        the end of a clip; in the others the noise goes on, as it does live.
+        """
+        c = self.config
+        sounds = self._filter(rng, self._speed(rng, sounds))
+        canvas = torch.zeros(len(sounds), length)
+        for row, sound in enumerate(sounds):
+            free = length - tail - sounds.shape[1]
+            shift = int(rng.uniform(-c.shift_seconds, c.shift_seconds) * SAMPLE_RATE)
+            start = shift + int(rng.integers(free + 1))
+            begin, end = max(0, start), min(length, start + len(sound))
+            if silent[row]:
+                self._silence(rng, canvas[row], noise)
+            else:
+                canvas[row, begin:end] = sound[begin - start : end - start]
+                if rng.random() < c.noise_probability:
+                    self._add_noise(rng, canvas[row], sound, noise)
+            if rng.random() < 0.5:
+                canvas[row, length - tail :] = 0.0
+            if rng.random() < c.gain_probability:
+                canvas[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
+        return canvas.clamp_(-1.0, 1.0)
+
+    def _speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+        """Faster or slower, pitch with it; two speeds a batch, each for half of the chosen rows."""
+        steps = int(self.config.speed_range * SPEED_UNIT)
+        rows = rng.permutation(len(sounds))[: int(len(sounds) * self.config.speed_probability)]
+        out = sounds.clone()
+        for part in np.array_split(rows, 2):
+            new = SPEED_UNIT + int(rng.choice([s for s in range(-steps, steps + 1) if s]))
+            changed = torchaudio.functional.resample(sounds[part], SPEED_UNIT, new)
+            extra = sounds.shape[1] - changed.shape[1]  # the middle stays in the middle
+            out[part] = nn.functional.pad(changed, (extra // 2, extra - extra // 2))
+        return out
+
+    def _filter(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+        """A room, or a microphone or line that passes only a band; both are products in the frequency domain."""
+        out = sounds.clone()
+        samples = sounds.shape[1]
+        rooms = np.flatnonzero(rng.random(len(sounds)) < self.config.room_probability)
+        if len(rooms):
+            responses = torch.from_numpy(np.stack([room_response(rng, samples // 2) for _ in rooms]))
+            out[rooms] = torchaudio.functional.fftconvolve(sounds[rooms], responses)[:, :samples]
+        narrow = np.flatnonzero(rng.random(len(sounds)) < self.config.band_limit_probability)
+        if len(narrow):
+            frequency = torch.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
+            low = torch.from_numpy(rng.uniform(0.0, 300.0, (len(narrow), 1)))
+            high = torch.from_numpy(rng.uniform(3000.0, 7500.0, (len(narrow), 1)))
+            passes = torch.sigmoid((frequency - low) / 20.0) * torch.sigmoid((high - frequency) / 50.0)
+            out[narrow] = torch.fft.irfft(torch.fft.rfft(out[narrow]) * passes, samples).float()
+        return out
+
+    def _add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
+        piece = noise(rng, len(canvas))
+        if piece is None:
+            return
+        snr = decibels(rng.uniform(self.config.snr_low_db, self.config.snr_high_db))
+        level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(piece).mean())), 1e-5)
+        canvas += torch.from_numpy(piece) * (level / snr)
+
+    def _silence(self, rng: np.random.Generator, canvas: Tensor, noise: NoiseSource) -> None:
+        """Noise at levels over 60 dB; one row in ten stays digital silence."""
+        piece = noise(rng, len(canvas))
+        if piece is not None and rng.random() >= 0.1:
+            canvas += torch.from_numpy(piece) * decibels(rng.uniform(-50.0, 10.0))
+
+
+class SpecAugment(nn.Module):
+    """Masks of frequency bands and of time on normalised log-mel frames (Park et al. 2019, arXiv:1904.08779)."""
+
+    def __init__(self, config: AugmentConfig) -> None:
+        super().__init__()
+        frequency = torchaudio.transforms.FrequencyMasking(config.frequency_mask_bands, iid_masks=True)
+        time = torchaudio.transforms.TimeMasking(config.time_mask_frames, iid_masks=True)
+        self.masks = nn.Sequential(*[frequency] * config.frequency_masks, *[time] * config.time_masks)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[batch, frames, bands] -> the same shape; masked parts are 0, the mean."""
+        return self.masks(frames.transpose(1, 2)[:, None])[:, 0].transpose(1, 2)

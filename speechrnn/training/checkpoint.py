@@ -1,0 +1,52 @@
+"""Checkpoints: tensors and plain values only, read with `weights_only`, so that nothing in a file can run code."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechrnn.errors import ModelError
+from speechrnn.training import config as settings
+from speechrnn.training.network import Recognizer
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write beside, then rename: a run that is killed at any moment leaves the old file or the new one."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What `save` wrote, on the CPU.
+
+    Raises
+    ------
+    ModelError
+        if the file can't be read, or isn't a checkpoint of ours
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read ({error.strerror or error}): give a checkpoint of a run") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        raise ModelError(f"{path}: is not a checkpoint, or is damaged") from None
+    if not isinstance(content, dict) or not {"weights", "config", "labels"} <= set(content):
+        raise ModelError(f"{path}: is not a checkpoint of speechrnn (no weights, config and labels in it)")
+    return content
+
+
+def recognizer(path: str | Path) -> tuple[Recognizer, dict[str, Any]]:
+    """The trained recognizer of a checkpoint, ready for evaluation, and the checkpoint."""
+    content = read(path)
+    model = Recognizer(settings.from_dict(content["config"]), content["labels"])
+    try:
+        model.load_state_dict(content["weights"])
+    except RuntimeError:
+        raise ModelError(f"{path}: its weights don't fit its own settings") from None
+    return model.eval(), content

@@ -1,0 +1,192 @@
+"""Settings of a training run: a TOML file and `key=value` overrides in, checked frozen dataclasses out."""
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from speechrnn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FrontEndConfig:
+    """Log-mel parameters. Lengths in samples at 16 kHz, frequencies in Hz. One block is two hops."""
+
+    window_length: int = 400  # 25 ms, periodic Hann
+    hop_length: int = 160  # 10 ms
+    n_fft: int = 512
+    n_mels: int = 40
+    f_min: float = 20.0
+    f_max: float = 7600.0
+    log_offset: float = 1e-6  # added to the mel power before the logarithm
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Causal 2-D convolutions, a recurrent stack, attention pooling with a leak."""
+
+    first_channels: int = 24
+    channels: int = 48
+    residual_layers: int = 3
+    features: int = 128  # what the recurrent stack gets for each block
+    cell: str = "gru"  # gru | lstm | rnn
+    hidden_size: int = 128
+    layers: int = 2
+    dropout: float = 0.1
+    pooling_half_life_seconds: float = 2.0  # how fast the attention memory fades
+
+    def __post_init__(self) -> None:
+        if self.cell not in ("gru", "lstm", "rnn"):
+            raise ConfigError(f"network.cell: {self.cell!r} is not one of gru, lstm, rnn")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the sound is and which words count. Relative folders are taken from the working directory."""
+
+    folder: str = ""  # Speech Commands layout: a folder a word, _background_noise_ beside them
+    task: str = "12"  # "12" | "35" | words separated by commas
+    unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
+    speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
+    noise_folders: tuple[str, ...] = ()  # besides _background_noise_
+    unknown_share: float = 2.0  # clips of _unknown_ an epoch, in average words
+    speech_share: float = 0.15  # part of _unknown_ that is cut from running speech
+    silence_share: float = 0.9  # clips of _silence_ an epoch, in average words
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What happens to a training clip. Probabilities are per clip."""
+
+    shift_seconds: float = 0.1
+    speed_probability: float = 0.5
+    speed_range: float = 0.15
+    gain_probability: float = 0.5
+    gain_low_db: float = -34.0
+    gain_high_db: float = 6.0
+    noise_probability: float = 0.7
+    snr_low_db: float = 0.0
+    snr_high_db: float = 30.0
+    room_probability: float = 0.25
+    band_limit_probability: float = 0.15
+    frequency_masks: int = 2
+    frequency_mask_bands: int = 7
+    time_masks: int = 2
+    time_mask_frames: int = 18
+    long_batch_probability: float = 0.15  # batches whose clips stand in up to two seconds of sound
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation."""
+
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+    warmup_share: float = 0.1  # of all steps
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    clip_gradient_norm: float = 2.0
+    average_decay: float = 0.999  # exponential moving average of the weights
+    workers: int = 1  # processes that prepare batches
+    threads: int = 0  # of torch; 0: one for each core
+    seed: int = 1
+    accelerator: str = "auto"
+    precision: str = "32-true"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All of it."""
+
+    name: str = "model"
+    tail_seconds: float = 0.2  # digital silence after a clip, so that a word at its very end is heard out
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(asdict(self)))
+
+    def to_toml(self) -> str:
+        """The resolved settings as TOML. JSON's strings, numbers, booleans and lists are valid TOML values."""
+        top, tables = [], []
+        for key, value in self.to_dict().items():
+            if isinstance(value, dict):
+                tables.append(f"\n[{key}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in value.items()))
+            else:
+                top.append(f"{key} = {json.dumps(value)}\n")
+        return "".join(top) + "".join(tables)
+
+
+def _build(cls: type, values: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigError(f"{where}{unknown[0]}: no such setting; there are: {', '.join(hints)}")
+    built = {}
+    for key, value in values.items():
+        hint, name = hints[key], f"{where}{key}"
+        if is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{name}: is a table of settings, not a value")
+            built[key] = _build(hint, value, f"{name}.")
+        elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            built[key] = float(value)
+        elif hint in (int, str) and type(value) is hint:
+            built[key] = value
+        elif hint == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
+            built[key] = tuple(value)
+        else:
+            raise ConfigError(f"{name}: {value!r} is not {getattr(hint, '__name__', hint)}")
+    return cls(**built)
+
+
+def from_dict(values: dict[str, Any]) -> Config:
+    """Build checked settings from nested dictionaries; raises ConfigError for an unknown key or a wrong type."""
+    return _build(Config, values, "")
+
+
+def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read a TOML file and apply overrides such as `train.epochs=3`.
+
+    Raises
+    ------
+    ConfigError
+        naming the file or the setting
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}): give a TOML file such as configs/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: write it as key=value, for instance train.epochs=3")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text  # a bare word is a string
+        *tables, last = key.strip().split(".")
+        table = values
+        for name in tables:
+            table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {override}: {name} is a value, not a table")
+        hint = _leaf_type(tables, last)
+        table[last] = str(value) if hint is str else value
+    return from_dict(values)
+
+
+def _leaf_type(tables: list[str], last: str) -> Any:
+    cls: Any = Config
+    for name in [*tables, last]:
+        if not is_dataclass(cls) or name not in {f.name for f in fields(cls)}:
+            return None  # the check in from_dict names it
+        cls = get_type_hints(cls)[name]
+    return cls

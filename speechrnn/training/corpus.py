@@ -1,0 +1,156 @@
+"""Which sound stands for which label: folders in, lists of clips out. Numpy only, so `speechrnn evaluate` can use it.
+
+The layout is that of Speech Commands: a folder for each word, `_background_noise_` beside them. The clips of a
+partition are those of its speakers, by the folder's own lists where it carries them and by the published rule where not.
+"""
+
+import functools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from speechrnn import audio
+from speechrnn.errors import AudioError, ConfigError
+from speechrnn.training.partition import listed_partitions, partition
+
+SILENCE, UNKNOWN, BACKGROUND = "_silence_", "_unknown_", "_background_noise_"
+TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+THIRTY_FIVE_WORDS = (
+    *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy"),
+    *("house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop"),
+    *("three", "tree", "two", "up", "visual", "wow", "yes", "zero"),
+)
+SUFFIXES = frozenset(".wav .flac .ogg .opus .mp3 .aiff .aif .au .caf .w64 .rf64".split())
+CLIP_SECONDS = 1.0
+SHARE_OF_OTHERS = 0.10  # _unknown_ and _silence_ in an evaluation, each of the number of words (published proportion)
+VALIDATION_NOISE_FROM = 0.8  # the last fifth of each background recording is never trained on
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A piece of sound and its label."""
+
+    path: Path
+    word: str  # the folder's name
+    label: str
+    start_seconds: float = 0.0
+    seconds: float | None = None  # None: to the end
+    gain: float = 1.0
+
+    def read(self) -> np.ndarray:
+        """float32 mono 16 kHz [samples]."""
+        if self.seconds is None:
+            return audio.load(self.path)
+        sound = _recording(self.path)
+        start = int(self.start_seconds * audio.SAMPLE_RATE)
+        return sound[start : start + int(self.seconds * audio.SAMPLE_RATE)] * np.float32(self.gain)
+
+
+@functools.lru_cache(maxsize=16)
+def _recording(path: Path) -> np.ndarray:
+    return audio.load(path)  # noise is cut many times from few recordings
+
+
+def task_labels(task: str) -> tuple[str, ...]:
+    """Labels of a task: `12` (ten words, _unknown_, _silence_), `35` (all words, nothing else), or words with commas.
+
+    A list of words gets `_unknown_` and `_silence_` besides.
+    """
+    if task == "35":
+        return THIRTY_FIVE_WORDS
+    words = TEN_WORDS if task == "12" else tuple(word.strip() for word in task.split(",") if word.strip())
+    if not words or len(set(words)) != len(words):
+        raise ConfigError(f"task {task!r}: give 12, 35, or different words separated by commas")
+    return (*words, UNKNOWN, SILENCE)
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """All sound files below a folder, sorted, so that lists are the same on every machine.
+
+    Raises
+    ------
+    AudioError
+        if there is no such folder, or no sound in it
+    """
+    if not folder.is_dir():
+        raise AudioError(f"{folder}: no such folder")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise AudioError(f"{folder}: holds no sound files ({', '.join(sorted(SUFFIXES))})")
+    return files
+
+
+def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Clip]:
+    """Clips of the word folders below `folder`, of one partition or (None) of all.
+
+    Words that are no labels become `_unknown_`; where the task has no such label, they are left out.
+    """
+    listed = listed_partitions(folder) if part else {}
+    clips = []
+    for path in sound_files(folder):
+        relative = path.relative_to(folder)
+        word = relative.parts[0]
+        if len(relative.parts) < 2 or word == BACKGROUND:
+            continue
+        label = word if word in labels else UNKNOWN
+        belongs = (listed.get(relative.as_posix(), "training") if listed else partition(path)) if part else None
+        if belongs == part and label in labels:
+            clips.append(Clip(path, word, label))
+    if not clips:
+        raise AudioError(
+            f"{folder}: no clips of {'the ' + part + ' partition' if part else 'the words'} in it: expected a folder for each word"
+        )
+    return clips
+
+
+def noise_recordings(folder: Path) -> list[Path]:
+    """The background recordings of a Speech Commands folder; none if it carries none."""
+    background = folder / BACKGROUND
+    return sound_files(background) if background.is_dir() else []
+
+
+def silence_clips(recordings: Sequence[Path], count: int, seed: int, part: str | None) -> list[Clip]:
+    """Cuts of one second at levels over 30 dB, one in ten of them digital silence.
+
+    Of the validation partition: from the end of each recording, which training never hears.
+    """
+    rng = np.random.default_rng(seed)
+    clips = []
+    for i in range(count):
+        path = recordings[i % len(recordings)]
+        seconds = len(_recording(path)) / audio.SAMPLE_RATE
+        first = seconds * VALIDATION_NOISE_FROM if part == "validation" else 0.0
+        start = rng.uniform(first, max(first, seconds - CLIP_SECONDS))
+        gain = 0.0 if rng.random() < 0.1 else 10.0 ** (rng.uniform(-30.0, 0.0) / 20.0)
+        clips.append(Clip(path, BACKGROUND, SILENCE, start, CLIP_SECONDS, gain))
+    return clips
+
+
+def evaluation_clips(folder: str | Path, labels: Sequence[str], part: str | None = None, seed: int = 0) -> list[Clip]:
+    """What accuracy is measured on: the same list for the same folder, labels, partition and seed.
+
+    With a partition, in the published proportions: all clips of the words, and a tenth as many of other words and of
+    noise. Without one, every clip there is. Folders named `_unknown_` and `_silence_` (the published test sets have
+    them) are taken as they are.
+    """
+    folder = Path(folder)
+    clips = word_clips(folder, labels, part)
+    words = [c for c in clips if c.label not in (UNKNOWN, SILENCE)]
+    unknown = [c for c in clips if c.label == UNKNOWN]
+    silence = [c for c in clips if c.label == SILENCE]
+    count = math.ceil(SHARE_OF_OTHERS * len(words))
+    if part and len(unknown) > count and not (folder / UNKNOWN).is_dir():
+        chosen = np.random.default_rng(seed).choice(len(unknown), count, replace=False)
+        unknown = [unknown[i] for i in sorted(chosen)]
+    recordings = noise_recordings(folder)
+    if SILENCE in labels and not silence and recordings:
+        silence = silence_clips(recordings, count or len(unknown), seed, part)
+    return words + unknown + silence
+
+
+def of_training(recordings: Iterable[Path]) -> Iterator[Path]:
+    """Other sound is parted as clips are: by its speaker (`SPEAKER-CHAPTER-UTTERANCE`), otherwise by its name."""
+    return (path for path in recordings if partition(path.stem.split("-")[0]) == "training")

@@ -1,0 +1,42 @@
+"""Sound in, log-mel frames out, as a torch module: causal, and exact however the sound is cut into blocks."""
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.config import FrontEndConfig
+
+
+class FrontEnd(nn.Module):
+    """Log-mel frames of the sound heard so far.
+
+    Frame j is taken from the `window_length` samples that end with hop j, so it never looks ahead. Power
+    spectrum with a periodic Hann window, HTK mel bands without area normalisation (torchaudio's defaults,
+    `librosa.feature.melspectrogram(htk=True, norm=None)`), natural logarithm.
+    """
+
+    def __init__(self, config: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        bands = torchaudio.functional.melscale_fbanks(
+            config.n_fft // 2 + 1, config.f_min, config.f_max, config.n_mels, SAMPLE_RATE, norm=None, mel_scale="htk"
+        )
+        self.register_buffer("bands", bands, persistent=False)  # [bins, n_mels]
+        self.register_buffer("window", torch.hann_window(config.window_length), persistent=False)
+
+    @property
+    def tail_length(self) -> int:
+        """Samples of the past that the next frame still needs."""
+        return self.config.window_length - self.config.hop_length
+
+    def mel_power(self, audio: Tensor) -> Tensor:
+        """[batch, tail_length + hops * hop_length] -> [batch, hops, n_mels], before the logarithm."""
+        frames = audio.unfold(-1, self.config.window_length, self.config.hop_length) * self.window
+        spectrum = torch.fft.rfft(frames, self.config.n_fft)
+        return (spectrum.real.square() + spectrum.imag.square()) @ self.bands
+
+    def forward(self, audio: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames of `audio` [batch, samples] after `tail` [batch, tail_length]: frames [batch, hops, n_mels], next tail."""
+        heard = torch.cat([tail, audio], dim=1)
+        return torch.log(self.mel_power(heard) + self.config.log_offset), heard[:, heard.shape[1] - self.tail_length :]

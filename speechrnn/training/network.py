@@ -1,0 +1,145 @@
+"""Log-mel frames in, one row of posteriors per 20 ms block out; every layer is causal and hands on its state.
+
+Three parts: causal 2-D convolutions (time by two, frequency by four), a recurrent stack (the GRU is the product), and
+attention pooling: each block casts a vote with a weight of its own, and the votes fade slowly. The posterior of a block
+is the softmax of the weighted mean of all votes so far. With the votes rather than hidden states pooled, the memory is
+one number a label.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
+from speechrnn.training.front_end import FrontEnd
+
+HOPS_PER_BLOCK = 2
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+
+
+class CausalConvolution(nn.Module):
+    """Convolution over (time, frequency) that sees only the past, batch normalisation, ReLU.
+
+    With `separable`, a depthwise convolution and a pointwise one (MobileNets, arXiv:1704.04861); where the shape stays,
+    the input is added to the output (ResNet, arXiv:1512.03385).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, bands: int, kernel: tuple[int, int], stride: tuple[int, int], separable: bool
+    ) -> None:
+        super().__init__()
+        self.past = kernel[0] - stride[0]  # input rows that the next output still needs
+        self.tail_shape = (inputs, self.past, bands)
+        self.output_bands = (bands - 1) // stride[1] + 1
+        self.residual = inputs == outputs and stride == (1, 1)
+        padding = (0, kernel[1] // 2)
+        if separable:
+            self.depthwise = nn.Conv2d(inputs, inputs, kernel, stride, padding, groups=inputs, bias=False)
+            self.mix = nn.Conv2d(inputs, outputs, 1, bias=False)
+        else:
+            self.depthwise = nn.Identity()
+            self.mix = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+
+    def forward(self, rows: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, inputs, time, bands] after tail [batch, inputs, past, bands] -> output rows, next tail."""
+        heard = torch.cat([tail, rows], dim=2).contiguous(memory_format=torch.channels_last)
+        out = self.norm(self.mix(self.depthwise(heard)))
+        return F.relu(out + rows if self.residual else out), heard[:, :, heard.shape[2] - self.past :]
+
+
+class Network(nn.Module):
+    """Frames [batch, 2 * blocks, n_mels] and a flat state [batch, state_size] -> logits [batch, blocks, labels], next state."""
+
+    def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
+        super().__init__()
+        self.config = config
+        self.bands = front_end.n_mels
+        block_seconds = HOPS_PER_BLOCK * front_end.hop_length / SAMPLE_RATE
+        self.leak = 0.5 ** (block_seconds / config.pooling_half_life_seconds)  # what is left of a vote after a block
+        self.input_norm = nn.BatchNorm1d(front_end.n_mels)
+        first = CausalConvolution(1, config.first_channels, self.bands, (5, 5), (HOPS_PER_BLOCK, 2), False)
+        second = CausalConvolution(config.first_channels, config.channels, first.output_bands, (3, 3), (1, 2), True)
+        bands = second.output_bands
+        self.convolutions = nn.ModuleList([first, second])
+        for _ in range(config.residual_layers):
+            self.convolutions.append(CausalConvolution(config.channels, config.channels, bands, (3, 3), (1, 1), True))
+        self.features = nn.Linear(config.channels * bands, config.features)
+        self.dropout = nn.Dropout(config.dropout)
+        self.cell = CELLS[config.cell](
+            config.features, config.hidden_size, config.layers, batch_first=True, dropout=config.dropout
+        )
+        self.vote = nn.Linear(config.hidden_size, labels)
+        self.attention = nn.Linear(config.hidden_size, 1)
+        hidden = config.layers * config.hidden_size * (2 if config.cell == "lstm" else 1)
+        tails = [c.tail_shape[0] * c.tail_shape[1] * c.tail_shape[2] for c in self.convolutions]
+        self.state_sizes = [*tails, hidden, labels + 1]
+
+    @property
+    def state_size(self) -> int:
+        return sum(self.state_sizes)
+
+    def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of each block, of everything heard up to its end. Input frames are normalised log-mel (`normalise`)."""
+        *tails, hidden, pool = state.split(self.state_sizes, dim=1)
+        rows, next_state = frames[:, None], []
+        for convolution, tail in zip(self.convolutions, tails, strict=True):
+            rows, next_tail = convolution(rows, tail.unflatten(1, convolution.tail_shape))
+            next_state.append(next_tail.flatten(1))
+        features = F.relu(self.features(rows.permute(0, 2, 1, 3).flatten(2)))
+        outputs, next_hidden = self._recur(self.dropout(features), hidden)
+        logits, next_pool = self._pool(self.dropout(outputs), pool)
+        return logits, torch.cat([*next_state, next_hidden, next_pool], dim=1)
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Each band to mean 0 and variance 1 over the training data (fixed numbers once trained)."""
+        return self.input_norm(frames.transpose(1, 2)).transpose(1, 2)
+
+    def _recur(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+        per_layer = flat.unflatten(1, (-1, self.config.hidden_size)).transpose(0, 1).contiguous()
+        if self.config.cell == "lstm":
+            outputs, (hidden, memory) = self.cell(features, tuple(per_layer.chunk(2)))
+            per_layer = torch.cat([hidden, memory])
+        else:
+            outputs, per_layer = self.cell(features, per_layer)
+        return outputs, per_layer.transpose(0, 1).flatten(1)
+
+    def _pool(self, outputs: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
+        """Leaky attention: m[t] = leak * m[t-1] + w[t] * [vote[t], 1]; the logits are its first part over its last."""
+        weight = torch.sigmoid(self.attention(outputs)) + 1e-6  # bounded: no overflow, never a division by zero
+        votes = torch.cat([self.vote(outputs) * weight, weight], dim=2)
+        blocks = torch.arange(outputs.shape[1], device=outputs.device)
+        age = blocks[:, None] - blocks[None, :]
+        decay = torch.where(age >= 0, self.leak ** age.clamp(min=0), 0.0)  # [blocks, blocks], lower triangular
+        memory = decay @ votes + (self.leak ** (blocks + 1))[:, None] * pool[:, None]
+        return memory[..., :-1] / memory[..., -1:], memory[:, -1]
+
+
+class Recognizer(nn.Module):
+    """The whole way from sound to posteriors, as the ONNX graph has it: front end, network, softmax, one flat state."""
+
+    def __init__(self, config: Config, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.config = config
+        self.labels = tuple(labels)
+        self.front_end = FrontEnd(config.front_end)
+        self.network = Network(config.network, config.front_end, len(labels))
+
+    @property
+    def block_length(self) -> int:
+        """Samples in a block."""
+        return HOPS_PER_BLOCK * self.config.front_end.hop_length
+
+    @property
+    def state_size(self) -> int:
+        return self.front_end.tail_length + self.network.state_size
+
+    def forward(self, audio: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio [batch, blocks * block_length], state [batch, state_size] -> probabilities [batch, blocks, labels], next state."""
+        tail, rest = state.split([self.front_end.tail_length, self.network.state_size], dim=1)
+        frames, next_tail = self.front_end(audio, tail)
+        logits, next_rest = self.network(self.network.normalise(frames), rest)
+        return torch.softmax(logits, dim=-1), torch.cat([next_tail, next_rest], dim=1)

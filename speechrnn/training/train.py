@@ -1,0 +1,249 @@
+"""A config in, a run folder out: checkpoints, metrics as CSV and TensorBoard, pictures of curves and confusions."""
+
+import csv
+import itertools
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+from speechrnn.errors import ConfigError
+from speechrnn.training import checkpoint, corpus, pictures
+from speechrnn.training import config as settings
+from speechrnn.training.augment import SpecAugment
+from speechrnn.training.config import Config, TrainConfig
+from speechrnn.training.data import TrainingData, evaluation_tensors
+from speechrnn.training.network import Recognizer
+
+
+def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
+    """Linear warm-up, then half a cosine down to zero (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    warmup = max(1, round(train.warmup_share * steps))
+    if step < warmup:
+        return train.learning_rate * (step + 1) / warmup
+    return train.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def gradient_norms(network: nn.Module) -> dict[str, float]:
+    """The norm of the gradient of each layer; for the recurrent stack, of each weight. Vanishing and exploding show here."""
+    squares: dict[str, float] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None:
+            layer = name if name.startswith("cell.") else name.rpartition(".")[0]
+            squares[layer] = squares.get(layer, 0.0) + float(parameter.grad.square().sum())
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
+    """Logits [batch, labels] after all of `audio` [batch, samples], from a fresh state."""
+    with torch.no_grad():  # the front end has nothing to learn
+        frames, _ = model.front_end(audio, audio.new_zeros(len(audio), model.front_end.tail_length))
+    frames = model.network.normalise(frames)
+    if spec_augment is not None:
+        frames = spec_augment(frames)
+    return model.network(frames, frames.new_zeros(len(frames), model.network.state_size))[0][:, -1]
+
+
+@torch.no_grad()
+def predict(model: Recognizer, audio: Tensor, batch_size: int = 128) -> Tensor:
+    """The label of each clip [clips]."""
+    model.eval()
+    return torch.cat([clip_logits(model, part).argmax(1) for part in audio.split(batch_size)])
+
+
+class Run:
+    """One training run, in its folder. `resume` goes on from the last finished epoch."""
+
+    def __init__(self, config: Config, folder: Path, resume: bool, console: Console) -> None:
+        self.config, self.folder, self.console = config, folder, console
+        self.last, self.best = folder / "last.pt", folder / "best.pt"
+        if resume and not self.last.exists():
+            raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
+        if not resume and self.last.exists():
+            raise ConfigError(f"{folder}: holds a run already: use --resume, or --run-folder for a new one")
+        train = config.train
+        torch.set_num_threads(train.threads or os.cpu_count() or 1)
+        self.fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
+        self.fabric.seed_everything(train.seed, verbose=False)
+        self.labels = corpus.task_labels(config.data.task)
+        recognizer = Recognizer(config, self.labels)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(recognizer), lr=train.learning_rate)
+        self.model, self.optimizer = self.fabric.setup(recognizer, self.optimizer, _reapply_compile=False)
+        self.recognizer: Recognizer = self.model.module
+        self.average = AveragedModel(
+            self.recognizer, multi_avg_fn=get_ema_multi_avg_fn(train.average_decay), use_buffers=True
+        )
+        self.spec_augment = SpecAugment(config.augment)
+        self.history: list[dict[str, float]] = []
+        self.step = 0
+        if resume:
+            self._restore()
+
+    def _parameter_groups(self, recognizer: Recognizer) -> list[dict[str, Any]]:
+        """Weight decay on matrices and kernels, none on biases and normalisation."""
+        decayed = [p for p in recognizer.parameters() if p.ndim > 1]
+        others = [p for p in recognizer.parameters() if p.ndim <= 1]
+        return [{"params": decayed, "weight_decay": self.config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+    def _restore(self) -> None:
+        content = checkpoint.read(self.last)
+        self.recognizer.load_state_dict(content["current"])
+        self.average.load_state_dict(content["average"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.history, self.step = content["history"], content["step"]
+
+    def fit(self) -> dict[str, float]:
+        """Train to the last epoch; returns the metrics of the best one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.toml").write_text(self.config.to_toml(), encoding="utf-8")
+        with self._progress() as bar:
+            reading = bar.add_task("reading sound", total=None)
+            self.data = TrainingData(
+                self.config, self.labels, lambda done, total: bar.update(reading, completed=done, total=total)
+            )
+            held_out = corpus.evaluation_clips(self.config.data.folder, self.labels, "validation")
+            self.validation = [
+                self.fabric.to_device(t) for t in evaluation_tensors(held_out, self.labels, self.config.tail_seconds)
+            ]
+        parameters = sum(p.numel() for p in self.recognizer.parameters())
+        self.console.print(
+            f"{len(self.data.clips)} training clips, {len(self.data) * self.config.train.batch_size} an epoch;"
+            f" {len(held_out)} validation clips; {parameters} parameters; run folder {self.folder}"
+        )
+        self.steps = self.config.train.epochs * len(self.data)
+        if not self.steps:
+            raise ConfigError("train.batch_size: is larger than an epoch has clips")
+        if not self.history:
+            self._measure_rates()
+        with SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) as board:
+            for epoch in range(len(self.history), self.config.train.epochs):
+                metrics = self._epoch(epoch)
+                for key, value in metrics.items():
+                    board.add_scalar(key, value, epoch)
+                self._keep(metrics)
+        best = self._best()
+        self._draw()
+        self.console.print(
+            f"best: {best['validation_accuracy']:.2%} of the validation clips, epoch {best['epoch']:.0f} -> {self.best}"
+        )
+        return best
+
+    def _best(self) -> dict[str, float]:
+        return max(self.history, key=lambda m: m["validation_accuracy"])
+
+    def _progress(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True)
+
+    def _train_step(self, audio: Tensor, target: Tensor) -> tuple[float, float]:
+        """One update; returns the loss and the norm of the whole gradient before clipping."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.steps, self.config.train)
+        self.model.train()
+        logits = clip_logits(self.recognizer, audio, self.spec_augment)
+        loss = F.cross_entropy(logits, target, label_smoothing=self.config.train.label_smoothing)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.train.clip_gradient_norm)
+        self.optimizer.step()
+        self.average.update_parameters(self.recognizer)
+        self.step += 1
+        return loss.item(), float(norm)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        self.fabric.seed_everything(self.config.train.seed * 100_003 + epoch, verbose=False)  # a resumed run draws the same
+        self.data.set_epoch(epoch)
+        losses, norms, clips, started = [], [], 0, time.perf_counter()
+        with self._progress() as bar:
+            task = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.data))
+            for audio, target in self.fabric.setup_dataloaders(self.data.loader()):
+                loss, norm = self._train_step(audio, target)
+                losses.append(loss)
+                norms.append(norm)
+                clips += len(audio)
+                bar.update(task, advance=1, description=f"epoch {epoch + 1}/{self.config.train.epochs} loss {loss:.3f}")
+        seconds = time.perf_counter() - started
+        if not all(map(math.isfinite, losses)):
+            raise ConfigError("training diverged (the loss is not finite): lower train.learning_rate")
+        layers = gradient_norms(self.recognizer)  # of the last step, after clipping
+        audio, target = self.validation
+        average = self.average.module
+        with torch.no_grad():
+            average.eval()
+            logits = torch.cat([clip_logits(average, part) for part in audio.split(128)])
+        return {
+            "epoch": epoch + 1,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "training_loss": sum(losses) / len(losses),
+            "validation_loss": F.cross_entropy(logits, target).item(),
+            "validation_accuracy": (logits.argmax(1) == target).float().mean().item(),
+            "gradient_norm": sum(norms) / len(norms),
+            "gradient_norm_max": max(norms),
+            "clips_per_second": clips / seconds,
+            **{f"gradient_norm/{layer}": value for layer, value in layers.items()},
+        }
+
+    def _keep(self, metrics: dict[str, float]) -> None:
+        """Checkpoints and metrics; everything that a killed run goes on from is in one file."""
+        self.history.append(metrics)
+        shared = {"config": self.config.to_dict(), "labels": list(self.labels), "history": self.history, "step": self.step}
+        weights = self.average.module.state_dict()
+        if self._best() is metrics:
+            checkpoint.save(self.best, {**shared, "weights": weights})
+        current = {"current": self.recognizer.state_dict(), "average": self.average.state_dict()}
+        state = {"optimizer": self.optimizer.state_dict(), **current}
+        checkpoint.save(self.last, {**shared, "weights": weights, **state})
+        beside = self.folder / "metrics.csv.part"
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, metrics.keys())
+            writer.writeheader()
+            writer.writerows(self.history)
+        beside.replace(self.folder / "metrics.csv")
+        self.console.print(
+            f"epoch {metrics['epoch']:.0f}: loss {metrics['training_loss']:.4f}, validation"
+            f" {metrics['validation_accuracy']:.2%}, gradient norm {metrics['gradient_norm']:.2f}"
+            f" (max {metrics['gradient_norm_max']:.2f}), {metrics['clips_per_second']:.0f} clips/s"
+        )
+
+    def _draw(self) -> None:
+        pictures.curves(self.history, self.folder / "curves.png")
+        model, _ = checkpoint.recognizer(self.best)
+        audio, target = (t.cpu() for t in self.validation)
+        pictures.confusions(target.tolist(), predict(model, audio).tolist(), self.labels, self.folder / "confusion.png")
+
+    def _measure_rates(self, batches: int = 12) -> None:
+        """Print clips per second of data and network, each alone and both together: which one waits for the other?"""
+
+        def rate(source: Iterator[tuple[Tensor, Tensor]], learn: bool) -> float:
+            next(source)  # workers start, kernels are chosen
+            clips, started = 0, time.perf_counter()
+            for audio, _ in itertools.islice(source, batches):
+                if learn:
+                    clip_logits(self.recognizer, audio, self.spec_augment).sum().backward()
+                clips += len(audio)
+            return clips / max(time.perf_counter() - started, 1e-9)
+
+        batches = min(batches, len(self.data) - 1)
+        if batches < 1:
+            return
+        kept = {name: tensor.clone() for name, tensor in self.recognizer.state_dict().items()}
+        ready = self.fabric.to_device(self.data[0])
+        rates = {
+            "data": rate(iter(self.data.loader()), learn=False),
+            "network": rate(itertools.repeat(ready), learn=True),
+            "both": rate(iter(self.fabric.setup_dataloaders(self.data.loader())), learn=True),
+        }
+        self.recognizer.load_state_dict(kept)  # batch normalisation has looked at them
+        self.optimizer.zero_grad()
+        self.console.print("clips per second: " + ", ".join(f"{name} {value:.0f}" for name, value in rates.items()))
