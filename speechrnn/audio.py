@@ -75,7 +75,7 @@ def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None =
     speechrnn.errors.AudioError
         as in `load`, with the piece where the trouble is found: for a FLAC cut in half, after its first half
     """
-    name = _name(source)
+    name = source_name(source)
     with _opened(source, name) as file, _decoder(file, name) as decoder:
         rate, frames = decoder.samplerate, decoder.frames
         if max_seconds is not None and max_seconds * rate < frames < UNKNOWN_FRAMES:
@@ -124,7 +124,7 @@ def _resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
     return lambda mono, last: stream.resample_chunk(mono, last=last)
 
 
-def _name(source: Source) -> str:
+def source_name(source: Source) -> str:
     """What messages call the source. Always one line, even for a path with a line break in it."""
     if isinstance(source, bytes | bytearray | memoryview):
         return "<bytes>"

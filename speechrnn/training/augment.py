@@ -73,6 +73,8 @@ class Augment:
         rows = rng.permutation(len(sounds))[: int(len(sounds) * self.config.speed_probability)]
         out = sounds.clone()
         for part in np.array_split(rows, 2):
+            if not steps or not len(part):
+                continue
             new = SPEED_UNIT + int(rng.choice([s for s in range(-steps, steps + 1) if s]))
             changed = torchaudio.functional.resample(sounds[part], SPEED_UNIT, new)
             extra = sounds.shape[1] - changed.shape[1]  # the middle stays in the middle

@@ -1,13 +1,12 @@
 """Checkpoints: tensors and plain values only, read with `weights_only`, so that nothing in a file can run code."""
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from speechrnn.errors import ModelError
+from speechrnn.errors import ConfigError, ModelError
 from speechrnn.training import config as settings
 from speechrnn.training.network import Recognizer
 
@@ -34,7 +33,7 @@ def read(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{path}: can't be read ({error.strerror or error}): give a checkpoint of a run") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+    except Exception:  # the unpickler meets damaged bytes with errors of every kind
         raise ModelError(f"{path}: is not a checkpoint, or is damaged") from None
     if not isinstance(content, dict) or not {"weights", "config", "labels"} <= set(content):
         raise ModelError(f"{path}: is not a checkpoint of speechrnn (no weights, config and labels in it)")
@@ -44,9 +43,9 @@ def read(path: str | Path) -> dict[str, Any]:
 def recognizer(path: str | Path) -> tuple[Recognizer, dict[str, Any]]:
     """The trained recognizer of a checkpoint, ready for evaluation, and the checkpoint."""
     content = read(path)
-    model = Recognizer(settings.from_dict(content["config"]), content["labels"])
     try:
+        model = Recognizer(settings.from_dict(content["config"]), content["labels"])
         model.load_state_dict(content["weights"])
-    except RuntimeError:
+    except (ConfigError, RuntimeError, TypeError, AttributeError):
         raise ModelError(f"{path}: its weights don't fit its own settings") from None
     return model.eval(), content

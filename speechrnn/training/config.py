@@ -1,6 +1,7 @@
 """Settings of a training run: a TOML file and `key=value` overrides in, checked frozen dataclasses out."""
 
 import json
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -20,6 +21,13 @@ class FrontEndConfig:
     f_min: float = 20.0
     f_max: float = 7600.0
     log_offset: float = 1e-6  # added to the mel power before the logarithm
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hop_length <= self.window_length <= self.n_fft or self.n_fft % 2:
+            raise ConfigError(
+                f"front_end: hop_length {self.hop_length}, window_length {self.window_length}, n_fft {self.n_fft}:"
+                " each must be at most the next, and n_fft even"
+            )
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class DataConfig:
     unknown_share: float = 2.0  # clips of _unknown_ an epoch, in average words
     speech_share: float = 0.15  # part of _unknown_ that is cut from running speech
     silence_share: float = 0.9  # clips of _silence_ an epoch, in average words
+    sources: tuple[str, ...] = ()  # what the sound is and its licence, for the model card
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class TrainConfig:
     epochs: int = 30
     batch_size: int = 128
     learning_rate: float = 3e-3
-    warmup_share: float = 0.1  # of all steps
+    warmup_share: float = 0.03  # of all steps
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     clip_gradient_norm: float = 2.0
@@ -113,12 +122,16 @@ class Config:
 
     def to_toml(self) -> str:
         """The resolved settings as TOML. JSON's strings, numbers, booleans and lists are valid TOML values."""
+
+        def toml(value: Any) -> str:  # TOML has no surrogate pairs, and JSON leaves DEL as it is
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
         top, tables = [], []
         for key, value in self.to_dict().items():
             if isinstance(value, dict):
-                tables.append(f"\n[{key}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in value.items()))
+                tables.append(f"\n[{key}]\n" + "".join(f"{k} = {toml(v)}\n" for k, v in value.items()))
             else:
-                top.append(f"{key} = {json.dumps(value)}\n")
+                top.append(f"{key} = {toml(value)}\n")
         return "".join(top) + "".join(tables)
 
 
@@ -135,6 +148,8 @@ def _build(cls: type, values: dict[str, Any], where: str) -> Any:
                 raise ConfigError(f"{name}: is a table of settings, not a value")
             built[key] = _build(hint, value, f"{name}.")
         elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value):
+                raise ConfigError(f"{name}: {value} is not a finite number")
             built[key] = float(value)
         elif hint in (int, str) and type(value) is hint:
             built[key] = value
@@ -179,7 +194,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
             if not isinstance(table, dict):
                 raise ConfigError(f"--set {override}: {name} is a value, not a table")
         hint = _leaf_type(tables, last)
-        table[last] = str(value) if hint is str else value
+        table[last] = text if hint is str and not isinstance(value, str) else value  # 12 or 1.10 as it was written
     return from_dict(values)
 
 

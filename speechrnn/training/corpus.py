@@ -23,7 +23,7 @@ THIRTY_FIVE_WORDS = (
     *("house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop"),
     *("three", "tree", "two", "up", "visual", "wow", "yes", "zero"),
 )
-SUFFIXES = frozenset(".wav .flac .ogg .opus .mp3 .aiff .aif .au .caf .w64 .rf64".split())
+SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"])
 CLIP_SECONDS = 1.0
 SHARE_OF_OTHERS = 0.10  # _unknown_ and _silence_ in an evaluation, each of the number of words (published proportion)
 VALIDATION_NOISE_FROM = 0.8  # the last fifth of each background recording is never trained on
@@ -40,13 +40,13 @@ class Clip:
     seconds: float | None = None  # None: to the end
     gain: float = 1.0
 
-    def read(self) -> np.ndarray:
-        """float32 mono 16 kHz [samples]."""
+    def sound(self) -> Path | np.ndarray:
+        """What `Model.classify` takes: the file, or the piece of it as float32 mono 16 kHz [samples]."""
         if self.seconds is None:
-            return audio.load(self.path)
-        sound = _recording(self.path)
+            return self.path
+        recording = _recording(self.path)
         start = int(self.start_seconds * audio.SAMPLE_RATE)
-        return sound[start : start + int(self.seconds * audio.SAMPLE_RATE)] * np.float32(self.gain)
+        return recording[start : start + int(self.seconds * audio.SAMPLE_RATE)] * np.float32(self.gain)
 
 
 @functools.lru_cache(maxsize=16)
@@ -62,7 +62,7 @@ def task_labels(task: str) -> tuple[str, ...]:
     if task == "35":
         return THIRTY_FIVE_WORDS
     words = TEN_WORDS if task == "12" else tuple(word.strip() for word in task.split(",") if word.strip())
-    if not words or len(set(words)) != len(words):
+    if not words or len({*words, UNKNOWN, SILENCE}) != len(words) + 2:
         raise ConfigError(f"task {task!r}: give 12, 35, or different words separated by commas")
     return (*words, UNKNOWN, SILENCE)
 

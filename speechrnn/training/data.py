@@ -162,14 +162,25 @@ class TrainingData(Dataset):
             batch_size=None,
             num_workers=workers,
             prefetch_factor=8 if workers else None,
-            worker_init_fn=lambda _: torch.set_num_threads(1),
+            worker_init_fn=_one_thread,
         )
 
 
-def evaluation_tensors(clips: Sequence[corpus.Clip], labels: Sequence[str], tail_seconds: float) -> tuple[Tensor, Tensor]:
+def _one_thread(_: int) -> None:
+    """Not a lambda: where workers are spawned rather than forked (macOS, Windows, Python 3.14), it is pickled."""
+    torch.set_num_threads(1)
+
+
+def evaluation_tensors(
+    clips: Sequence[corpus.Clip], labels: Sequence[str], tail_seconds: float
+) -> tuple[Tensor, Tensor]:
     """Clips of one second followed by the tail of digital silence [clips, samples], and their labels [clips]."""
     tail = int(tail_seconds * SAMPLE_RATE)
     with ThreadPoolExecutor() as pool:
-        sounds = list(pool.map(lambda clip: loudest_second(clip.read()), clips))
+        sounds = list(pool.map(lambda clip: loudest_second(_samples(clip.sound())), clips))
     audio_tensor = torch.from_numpy(np.stack([np.pad(s, (0, tail)) for s in sounds]))
     return audio_tensor, torch.tensor([labels.index(c.label) for c in clips])
+
+
+def _samples(sound: Path | np.ndarray) -> np.ndarray:
+    return audio.load(sound) if isinstance(sound, Path) else sound

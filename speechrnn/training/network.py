@@ -54,6 +54,8 @@ class CausalConvolution(nn.Module):
 class Network(nn.Module):
     """Frames [batch, 2 * blocks, n_mels] and a flat state [batch, state_size] -> logits [batch, blocks, labels], next state."""
 
+    MIN_WEIGHT = 1e-6  # of a vote: never a division by zero
+
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
         self.config = config
@@ -109,12 +111,12 @@ class Network(nn.Module):
 
     def _pool(self, outputs: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
         """Leaky attention: m[t] = leak * m[t-1] + w[t] * [vote[t], 1]; the logits are its first part over its last."""
-        weight = torch.sigmoid(self.attention(outputs)) + 1e-6  # bounded: no overflow, never a division by zero
+        weight = torch.sigmoid(self.attention(outputs)) + self.MIN_WEIGHT  # bounded: no overflow
         votes = torch.cat([self.vote(outputs) * weight, weight], dim=2)
         blocks = torch.arange(outputs.shape[1], device=outputs.device)
         age = blocks[:, None] - blocks[None, :]
-        decay = torch.where(age >= 0, self.leak ** age.clamp(min=0), 0.0)  # [blocks, blocks], lower triangular
-        memory = decay @ votes + (self.leak ** (blocks + 1))[:, None] * pool[:, None]
+        decay = torch.where(age >= 0, self.leak ** age.clamp(min=0), 0.0).to(votes)  # [blocks, blocks], lower triangular
+        memory = decay @ votes + (self.leak ** (blocks + 1)).to(votes)[:, None] * pool[:, None]
         return memory[..., :-1] / memory[..., -1:], memory[:, -1]
 
 

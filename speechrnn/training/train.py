@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,15 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
+from speechrnn import pictures
 from speechrnn.errors import ConfigError
-from speechrnn.training import checkpoint, corpus, pictures
-from speechrnn.training import config as settings
+from speechrnn.training import checkpoint, corpus
 from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import TrainingData, evaluation_tensors
@@ -33,6 +34,16 @@ def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
     if step < warmup:
         return train.learning_rate * (step + 1) / warmup
     return train.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """Exponential moving average of the weights; young averages forget faster, or the first weights would stay in them."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        steps = int(count)
+        get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(averaged, current, count)
+
+    return update
 
 
 def gradient_norms(network: nn.Module) -> dict[str, float]:
@@ -82,7 +93,7 @@ class Run:
         self.model, self.optimizer = self.fabric.setup(recognizer, self.optimizer, _reapply_compile=False)
         self.recognizer: Recognizer = self.model.module
         self.average = AveragedModel(
-            self.recognizer, multi_avg_fn=get_ema_multi_avg_fn(train.average_decay), use_buffers=True
+            self.recognizer, multi_avg_fn=moving_average(train.average_decay), use_buffers=True
         )
         self.spec_augment = SpecAugment(config.augment)
         self.history: list[dict[str, float]] = []
@@ -94,10 +105,17 @@ class Run:
         """Weight decay on matrices and kernels, none on biases and normalisation."""
         decayed = [p for p in recognizer.parameters() if p.ndim > 1]
         others = [p for p in recognizer.parameters() if p.ndim <= 1]
-        return [{"params": decayed, "weight_decay": self.config.train.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        return [
+            {"params": decayed, "weight_decay": self.config.train.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
 
     def _restore(self) -> None:
         content = checkpoint.read(self.last)
+        config = self.config.to_dict()
+        same = all(content["config"][key] == config[key] for key in ("front_end", "network"))
+        if not same or content["labels"] != list(self.labels):
+            raise ConfigError(f"{self.last}: was trained with another network, front end or task: give --run-folder")
         self.recognizer.load_state_dict(content["current"])
         self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
@@ -131,8 +149,10 @@ class Run:
                 metrics = self._epoch(epoch)
                 for key, value in metrics.items():
                     board.add_scalar(key, value, epoch)
+                board.flush()
                 self._keep(metrics)
         best = self._best()
+        self._write_metrics()  # once more: the run may have been killed between checkpoint and metrics
         self._draw()
         self.console.print(
             f"best: {best['validation_accuracy']:.2%} of the validation clips, epoch {best['epoch']:.0f} -> {self.best}"
@@ -155,14 +175,15 @@ class Run:
         loss = F.cross_entropy(logits, target, label_smoothing=self.config.train.label_smoothing)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.train.clip_gradient_norm)
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.train.clip_gradient_norm, error_if_nonfinite=False)
         self.optimizer.step()
         self.average.update_parameters(self.recognizer)
         self.step += 1
         return loss.item(), float(norm)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        self.fabric.seed_everything(self.config.train.seed * 100_003 + epoch, verbose=False)  # a resumed run draws the same
+        seed = (self.config.train.seed * 100_003 + epoch) % 2**32  # a resumed run draws the same
+        self.fabric.seed_everything(seed, verbose=False)
         self.data.set_epoch(epoch)
         losses, norms, clips, started = [], [], 0, time.perf_counter()
         with self._progress() as bar:
@@ -174,20 +195,24 @@ class Run:
                 clips += len(audio)
                 bar.update(task, advance=1, description=f"epoch {epoch + 1}/{self.config.train.epochs} loss {loss:.3f}")
         seconds = time.perf_counter() - started
-        if not all(map(math.isfinite, losses)):
-            raise ConfigError("training diverged (the loss is not finite): lower train.learning_rate")
+        if not all(map(math.isfinite, losses + norms)):
+            raise ConfigError("training diverged (a loss or gradient is not finite): lower train.learning_rate")
         layers = gradient_norms(self.recognizer)  # of the last step, after clipping
         audio, target = self.validation
         average = self.average.module
         with torch.no_grad():
             average.eval()
             logits = torch.cat([clip_logits(average, part) for part in audio.split(128)])
+        recalls = recall_score(
+            target.cpu(), logits.argmax(1).cpu(), labels=target.unique().tolist(), average=None, zero_division=0.0
+        )
         return {
             "epoch": epoch + 1,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "training_loss": sum(losses) / len(losses),
             "validation_loss": F.cross_entropy(logits, target).item(),
             "validation_accuracy": (logits.argmax(1) == target).float().mean().item(),
+            "validation_recall_min": float(min(recalls)),
             "gradient_norm": sum(norms) / len(norms),
             "gradient_norm_max": max(norms),
             "clips_per_second": clips / seconds,
@@ -197,30 +222,39 @@ class Run:
     def _keep(self, metrics: dict[str, float]) -> None:
         """Checkpoints and metrics; everything that a killed run goes on from is in one file."""
         self.history.append(metrics)
-        shared = {"config": self.config.to_dict(), "labels": list(self.labels), "history": self.history, "step": self.step}
+        shared = {
+            "config": self.config.to_dict(),
+            "labels": list(self.labels),
+            "history": self.history,
+            "step": self.step,
+        }
         weights = self.average.module.state_dict()
         if self._best() is metrics:
             checkpoint.save(self.best, {**shared, "weights": weights})
         current = {"current": self.recognizer.state_dict(), "average": self.average.state_dict()}
         state = {"optimizer": self.optimizer.state_dict(), **current}
         checkpoint.save(self.last, {**shared, "weights": weights, **state})
-        beside = self.folder / "metrics.csv.part"
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, metrics.keys())
-            writer.writeheader()
-            writer.writerows(self.history)
-        beside.replace(self.folder / "metrics.csv")
+        self._write_metrics()
         self.console.print(
             f"epoch {metrics['epoch']:.0f}: loss {metrics['training_loss']:.4f}, validation"
             f" {metrics['validation_accuracy']:.2%}, gradient norm {metrics['gradient_norm']:.2f}"
             f" (max {metrics['gradient_norm_max']:.2f}), {metrics['clips_per_second']:.0f} clips/s"
         )
 
+    def _write_metrics(self) -> None:
+        beside = self.folder / "metrics.csv.part"
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.history[-1].keys())
+            writer.writeheader()
+            writer.writerows(self.history)
+        beside.replace(self.folder / "metrics.csv")
+
     def _draw(self) -> None:
         pictures.curves(self.history, self.folder / "curves.png")
         model, _ = checkpoint.recognizer(self.best)
         audio, target = (t.cpu() for t in self.validation)
-        pictures.confusions(target.tolist(), predict(model, audio).tolist(), self.labels, self.folder / "confusion.png")
+        counts = confusion_matrix(target, predict(model, audio), labels=range(len(self.labels)))
+        pictures.confusions(counts, self.labels, self.folder / "confusion.png")
 
     def _measure_rates(self, batches: int = 12) -> None:
         """Print clips per second of data and network, each alone and both together: which one waits for the other?"""

@@ -1,0 +1,3 @@
+from speechrnn.cli import main
+
+main()

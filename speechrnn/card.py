@@ -1,0 +1,93 @@
+"""The model card: what an ONNX file of ours says about itself, as JSON in its metadata."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from speechrnn.errors import ModelError
+
+METADATA_KEY = "speechrnn"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything that is needed to use the model, and everything that is known about it.
+
+    `labels` are the columns of the graph's `probabilities`; `words` are those of them that are commands. The decision
+    settings (`tail_seconds`, `smoothing_seconds`, `thresholds`, `refractory_seconds`) are defaults.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    words: tuple[str, ...]
+    sample_rate: int  # Hz
+    block_length: int  # samples
+    state_size: int
+    front_end: dict[str, Any]  # log-mel parameters, for information: they are in the graph
+    network: dict[str, Any]
+    tail_seconds: float  # digital silence after a clip, so that a word at its very end is heard out
+    smoothing_seconds: float  # posteriors are averaged over this time
+    thresholds: dict[str, float]  # for each word
+    refractory_seconds: float  # after a detection
+    training_data: tuple[str, ...]  # what the sound was, with its licence
+    figures: dict[str, Any] = field(default_factory=dict)  # measured
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @property
+    def block_seconds(self) -> float:
+        return self.block_length / self.sample_rate
+
+    def blocks(self, seconds: float) -> int:
+        """Whole blocks in a stretch of time, at least one."""
+        return max(1, round(seconds / self.block_seconds))
+
+
+def from_json(text: str, source: str) -> Card:
+    """Read and check a card; `source` is named in the error.
+
+    Raises
+    ------
+    ModelError
+        if it isn't a card, is of a format that this release doesn't know, or contradicts itself
+    """
+    try:
+        values = json.loads(text)
+    except ValueError:
+        raise ModelError(f"{source}: its model card is not valid JSON: export the model again") from None
+    if not isinstance(values, dict):
+        raise ModelError(f"{source}: its model card is not a JSON object: export the model again")
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelError(
+            f"{source}: its model card has format {version!r}, this release reads {FORMAT_VERSION}: update speechrnn"
+        )
+    needed = {f.name for f in fields(Card)} - {"figures", "format_version"}
+    missing = sorted(needed - set(values))
+    if missing:
+        raise ModelError(f"{source}: its model card lacks {', '.join(missing)}: export the model again")
+    try:
+        card = Card(
+            **{
+                f.name: tuple(values[f.name]) if isinstance(values[f.name], list) else values[f.name]
+                for f in fields(Card)
+                if f.name in values
+            }
+        )
+        sound = (
+            card.labels
+            and len(set(card.labels)) == len(card.labels)
+            and set(card.words) <= set(card.labels)
+            and min(card.sample_rate, card.block_length, card.state_size) > 0
+            and min(card.tail_seconds, card.smoothing_seconds) >= 0
+        )
+    except TypeError:
+        sound = False
+    if not sound:
+        raise ModelError(
+            f"{source}: its model card contradicts itself (labels, words or sizes): export the model again"
+        )
+    return card

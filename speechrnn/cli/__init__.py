@@ -1,0 +1,83 @@
+"""The `speechrnn` command: one module a verb, heavy imports inside the verb."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechrnn.errors import InputError
+
+VERBS = ("classify", "plot", "evaluate", "info", "train")
+ModelOption = Annotated[
+    Path | None, typer.Option("--model", "-m", help="ONNX file to use instead of the shipped one", show_default=False)
+]
+
+
+def main() -> None:
+    """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
+    app = typer.Typer(
+        name="speechrnn",
+        help="Hear spoken commands: label clips, look at what the network hears, train and measure models.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(_version)
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    for verb in (asked,) if asked in VERBS else VERBS:
+        app.command(verb)(getattr(import_module(f"speechrnn.cli.{verb}"), verb))
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from speechrnn import __version__
+
+        typer.echo(f"speechrnn {__version__}")
+        raise typer.Exit()
+
+
+def _version(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def report_errors() -> Iterator[None]:
+    """What the user gave is no good: one line on stderr, exit code 2, no traceback."""
+    try:
+        yield
+    except InputError as error:
+        say(str(error))
+        raise typer.Exit(2) from None
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("speechrnn"):
+            raise
+        say(f"this needs {error.name}: pip install 'speechrnn[{'plot' if error.name == 'matplotlib' else 'train'}]'")
+        raise typer.Exit(2) from None
+    except BrokenPipeError:  # `speechrnn ... | head` is no error
+        sys.stdout = None  # type: ignore[assignment]  # it is gone: Python must not flush it at exit
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        say("stopped")
+        raise typer.Exit(130) from None
+
+
+def say(message: str) -> None:
+    """A line for the person, on stderr."""
+    typer.echo(f"speechrnn: {message}", err=True)
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Before the work, not after it: can a file be put there?"""
+    if path.is_dir():
+        raise InputError(f"{option} {path}: is a directory: name a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}: make it first")

@@ -1,0 +1,170 @@
+"""`speechrnn classify`: clips in, labels out."""
+
+import csv
+import glob
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.errors import AudioError, InputError
+
+if TYPE_CHECKING:
+    from speechrnn.model import Classification
+
+PROGRESS_FROM = 100  # files: fewer are done before a bar can be read
+Result = tuple[str, "Classification"]
+
+
+class Format(StrEnum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+def classify(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs, or - for stdin")],
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to write the results")] = Format.table,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Show the K most probable labels", metavar="K")] = 1,
+    model: ModelOption = None,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core")] = 0,
+) -> None:
+    """Label clips of up to a minute with the word that is said in them.
+
+    A file that can't be used is reported and the rest go on; the exit code is then 1, or 2 if none could be used.
+
+    Example: speechrnn classify recordings/ --format jsonl --top 3
+    """
+    with report_errors():
+        from speechrnn.model import Model
+
+        classifier = Model(model)
+        files, failures = find(paths)
+        sounds = (_stdin() if name == "-" else name for name in files)
+        results = zip(files, classifier.classify_many(sounds, workers or None), strict=True)
+
+        def good() -> Iterator[Result]:
+            nonlocal failures
+            for name, result in with_progress(results, len(files)):
+                if isinstance(result, AudioError):
+                    say(str(result))
+                    failures += 1
+                else:
+                    yield name, result
+
+        written = WRITERS[format](good(), top)
+        if failures:
+            raise typer.Exit(1 if written else 2)
+
+
+def find(paths: Iterable[str]) -> tuple[list[str], int]:
+    """The sound files that the arguments name, in order, and how many arguments named nothing (they are reported)."""
+    from speechrnn.training.corpus import sound_files
+
+    files: list[str] = []
+    failures = 0
+    for path in paths:
+        try:
+            if path == "-" or Path(path).is_file():
+                files.append(path)
+            elif Path(path).is_dir():
+                files += map(str, sound_files(Path(path)))
+            elif glob.has_magic(path):
+                found = sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
+                if not found:
+                    raise InputError(f"{path}: no file has such a name")
+                files += found
+            else:
+                files.append(path)  # reading it tells what is wrong
+        except InputError as error:
+            say(str(error))
+            failures += 1
+    return files, failures
+
+
+def _stdin() -> io.BytesIO:
+    sound = io.BytesIO(sys.stdin.buffer.read())
+    sound.name = "<stdin>"  # what messages call it
+    return sound
+
+
+def with_progress(results: Iterable, count: int) -> Iterator:
+    """Hand results on, with a progress bar where somebody looks and there is time to."""
+    if count < PROGRESS_FROM or not sys.stderr.isatty():
+        yield from results
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(results, "classifying", total=count, console=Console(stderr=True), transient=True)
+
+
+def _record(name: str, result: "Classification", top: int) -> dict:
+    record = {"path": name, "label": result.label, "probability": round(result.probability, 6)}
+    if top > 1:
+        best = list(result.posterior.items())[:top]
+        record["top"] = [{"label": label, "probability": round(p, 6)} for label, p in best]
+    return record
+
+
+def _write_jsonl(results: Iterator[Result], top: int) -> int:
+    count = 0
+    for count, (name, result) in enumerate(results, 1):
+        sys.stdout.write(json.dumps(_record(name, result, top)) + "\n")
+    return count
+
+
+def _write_json(results: Iterator[Result], top: int) -> int:
+    records = [_record(name, result, top) for name, result in results]
+    sys.stdout.write(json.dumps(records, indent=2) + "\n")
+    return len(records)
+
+
+def _write_csv(results: Iterator[Result], top: int) -> int:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    more = [f"{column}_{k}" for k in range(2, top + 1) for column in ("label", "probability")]
+    writer.writerow(["path", "label", "probability", *more])
+    count = 0
+    for count, (name, result) in enumerate(results, 1):
+        best = list(result.posterior.items())[:top]
+        writer.writerow([name, *(f"{cell:.6f}" if isinstance(cell, float) else cell for pair in best for cell in pair)])
+    return count
+
+
+def _write_table(results: Iterator[Result], top: int) -> int:
+    rows = [
+        (name, "  ".join(f"{label} {p:.3f}" for label, p in list(result.posterior.items())[:top]), result)
+        for name, result in results
+    ]
+    if sys.stdout.isatty() and rows:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table("clip", "label", "probability", *(["most probable"] if top > 1 else []))
+        for name, best, result in rows:
+            cells = [Text(name), Text(result.label, style="bold green"), f"{result.probability:.3f}"]
+            table.add_row(*cells, *([best] if top > 1 else []))
+        Console().print(table)
+    else:
+        width = max((len(name) for name, _, _ in rows), default=0)
+        sys.stdout.writelines(f"{name:<{width}}  {best}\n" for name, best, _ in rows)
+    return len(rows)
+
+
+WRITERS: dict[Format, Callable[[Iterator[Result], int], int]] = {
+    Format.table: _write_table,
+    Format.json: _write_json,
+    Format.jsonl: _write_jsonl,
+    Format.csv: _write_csv,
+}

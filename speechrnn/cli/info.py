@@ -1,0 +1,46 @@
+"""`speechrnn info`: what a model says about itself."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechrnn.cli import report_errors
+
+
+def info(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX file; the shipped one if left out")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The card as JSON")] = False,
+) -> None:
+    """Print the model card: labels, sound, settings, training data, measured figures.
+
+    Example: speechrnn info model.onnx --json
+    """
+    with report_errors():
+        from speechrnn.model import Model
+
+        loaded = Model(model)
+        if as_json:
+            sys.stdout.write(json.dumps(asdict(loaded.card), indent=2, ensure_ascii=False) + "\n")
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=f"{loaded.path} ({loaded.path.stat().st_size / 1e6:.2f} MB)", show_header=False)
+        for key, value in asdict(loaded.card).items():
+            table.add_row(key.replace("_", " "), Text(_text(value)))
+        Console().print(table)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {item}" for key, item in value.items())
+    if isinstance(value, tuple):
+        return ("\n" if any(" " in item for item in value) else " ").join(map(str, value))
+    return str(value)

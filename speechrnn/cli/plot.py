@@ -1,0 +1,33 @@
+"""`speechrnn plot`: a picture of what the network hears."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechrnn.cli import ModelOption, check_writable, report_errors
+
+
+def plot(
+    clip: Annotated[Path, typer.Argument(help="A sound file of up to a minute")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Picture to write; CLIP.png if left out")
+    ] = None,
+    model: ModelOption = None,
+) -> None:
+    """Draw the spectrogram of a clip and the posterior of every label under it, on one time axis.
+
+    Example: speechrnn plot examples/yes.wav -o yes.png
+    """
+    with report_errors():
+        target = output or Path(clip.name).with_suffix(".png")
+        check_writable(target, "--output")
+        from speechrnn import pictures
+        from speechrnn.model import Model
+
+        recogniser = Model(model)
+        samples = recogniser.load_clip(clip)
+        label = recogniser.classify(samples)
+        title = f"{clip.name}: {label.label} ({label.probability:.2f})"
+        pictures.clip(samples, recogniser.posteriors(samples), recogniser.card, title, target)
+        typer.echo(f"{target}: {label.label} {label.probability:.3f}")

@@ -1,0 +1,189 @@
+"""An ONNX file and its card; sound flows in, posteriors and labels flow out."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from speechrnn import audio, card
+from speechrnn.errors import AudioError, ModelError
+
+DEFAULT_MODEL = "gru-12.onnx"
+MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
+MIN_CLIP_SECONDS = 0.05
+PIECE_BLOCKS = 250  # long sound runs through the graph in pieces of 5 s, so that memory stays bounded
+
+Sound = audio.Source | np.ndarray
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What was heard in a clip."""
+
+    label: str
+    probability: float
+    posterior: dict[str, float]  # of every label, most probable first
+
+
+class Stream:
+    """The network's ear on one sound: blocks in, posteriors out, the state carried from block to block."""
+
+    def __init__(self, model: "Model", batch: int = 1) -> None:
+        self._model, self._batch = model, batch
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard so far."""
+        self._state = np.zeros((self._batch, self._model.card.state_size), np.float32)
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        """Posteriors [batch, blocks, labels] of the next samples [batch, blocks * block_length]; row t ends with block t."""
+        piece = PIECE_BLOCKS * self._model.card.block_length
+        rows = []
+        for start in range(0, samples.shape[1], piece):
+            inputs = {"audio": samples[:, start : start + piece], "state": self._state}
+            probabilities, self._state = self._model.session.run(["probabilities", "next_state"], inputs)
+            rows.append(probabilities)
+        return np.concatenate(rows, axis=1)
+
+
+class Model:
+    """A trained recogniser.
+
+    Parameters
+    ----------
+    path : path of an ONNX file, or None for the shipped model
+
+    Raises
+    ------
+    speechrnn.errors.ModelError
+        if the file is missing, broken, foreign (no model card), or doesn't fit its own card
+
+    Examples
+    --------
+    >>> import speechrnn
+    >>> speechrnn.load().card.words[:2]
+    ('yes', 'no')
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        self.path = Path(path) if path is not None else shipped(DEFAULT_MODEL)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # more threads spin between blocks and gain nothing on a net of this size
+        options.log_severity_level = 4  # errors come as exceptions
+        try:
+            content = self.path.read_bytes()
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except OSError as error:
+            raise ModelError(f"{self.path}: can't be read ({error.strerror}): name an ONNX file of speechrnn") from None
+        except Exception as error:  # onnxruntime's exceptions have no common class of their own
+            raise ModelError(f"{self.path}: is not an ONNX model that can be run ({_first_line(error)})") from None
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if card.METADATA_KEY not in metadata:
+            raise ModelError(f"{self.path}: carries no speechrnn model card: make it with python -m export.to_onnx")
+        self.card = card.from_json(metadata[card.METADATA_KEY], str(self.path))
+        self._check_graph()
+
+    def _check_graph(self) -> None:
+        """The card and the graph must speak of the same thing."""
+        inputs = {i.name: i.shape for i in self.session.get_inputs()}
+        outputs = {o.name: o.shape for o in self.session.get_outputs()}
+        expected = {"audio", "state"}, {"probabilities", "next_state"}
+        if (set(inputs), set(outputs)) != expected:
+            raise ModelError(f"{self.path}: its graph has other inputs or outputs than audio, state: export it again")
+        if inputs["state"][-1] != self.card.state_size or outputs["probabilities"][-1] != len(self.card.labels):
+            raise ModelError(f"{self.path}: its graph doesn't fit its model card: export it again")
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        return self.card.labels
+
+    def stream(self, batch: int = 1) -> Stream:
+        """A fresh ear for sound that comes block by block; `batch` sounds side by side."""
+        return Stream(self, batch)
+
+    def posteriors(self, samples: np.ndarray) -> np.ndarray:
+        """Posteriors [blocks, labels] of a sound [samples] and of the tail of digital silence after it.
+
+        The sound starts from a fresh state; what is left of its last block is silence too.
+        """
+        return self._posteriors([samples])[0]
+
+    def _posteriors(self, sounds: list[np.ndarray]) -> np.ndarray:
+        """[sounds, blocks, labels]; the sounds need the same number of blocks."""
+        block = self.card.block_length
+        blocks = -(-len(sounds[0]) // block) + self.card.blocks(self.card.tail_seconds)
+        batch = np.zeros((len(sounds), blocks * block), np.float32)
+        for row, samples in zip(batch, sounds, strict=True):
+            row[: len(samples)] = samples
+        return self.stream(len(sounds)).process(batch)
+
+    def classify(self, sound: Sound) -> Classification:
+        """One label for a clip.
+
+        Parameters
+        ----------
+        sound : path, bytes, binary file object, or float array [samples] at 16 kHz
+
+        Raises
+        ------
+        speechrnn.errors.AudioError
+            if the sound can't be read, holds NaN, or is shorter than 0.05 s or longer than 60 s
+        """
+        return self._decide(self.posteriors(self.load_clip(sound)))
+
+    def load_clip(self, sound: Sound) -> np.ndarray:
+        """A clip as float32 [samples] at 16 kHz, checked as `classify` says."""
+        if isinstance(sound, np.ndarray):
+            samples, name = np.asarray(sound, np.float32), "array"
+            if samples.ndim != 1:
+                raise AudioError(f"array: has shape {sound.shape}: give mono sound [samples] at 16 kHz")
+            if not np.isfinite(samples).all():
+                raise AudioError("array: holds NaN or infinite samples: repair it first")
+            if len(samples) > MAX_CLIP_SECONDS * audio.SAMPLE_RATE:
+                raise AudioError(f"array: is longer than {MAX_CLIP_SECONDS:g} s, too long for one label: cut it first")
+        else:
+            samples, name = audio.load(sound, max_seconds=MAX_CLIP_SECONDS), audio.source_name(sound)
+        if len(samples) < MIN_CLIP_SECONDS * audio.SAMPLE_RATE:
+            seconds = len(samples) / audio.SAMPLE_RATE
+            raise AudioError(
+                f"{name}: is {seconds:.4f} s long, too short for a word: give at least {MIN_CLIP_SECONDS} s"
+            )
+        return samples
+
+    def classify_many(
+        self, sounds: Iterable[Sound], workers: int | None = None
+    ) -> Iterator[Classification | AudioError]:
+        """Labels of many clips, in order, on all cores; where a clip can't be used, its error instead."""
+        workers = workers or os.cpu_count() or 1
+
+        def one(sound: Sound) -> Classification | AudioError:
+            try:
+                return self.classify(sound)
+            except AudioError as error:
+                return error
+
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(one, sounds)
+
+    def _decide(self, posteriors: np.ndarray) -> Classification:
+        """The label of a clip: the smoothed posterior at its end."""
+        smoothed = posteriors[-self.card.blocks(self.card.smoothing_seconds) :].mean(axis=0)
+        order = np.argsort(-smoothed, kind="stable")
+        posterior = {self.labels[i]: float(smoothed[i]) for i in order}
+        label = next(iter(posterior))
+        return Classification(label, posterior[label], posterior)
+
+
+def shipped(name: str) -> Path:
+    """The path of a model in the package."""
+    return Path(__file__).with_name("models") / name
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

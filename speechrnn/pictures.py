@@ -1,0 +1,98 @@
+"""Numbers in, pictures out. Needs matplotlib (`pip install 'speechrnn[plot]'`); no screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from speechrnn.card import Card
+from speechrnn.errors import InputError
+
+SHOWN_FROM = 0.05  # labels whose posterior never gets that high aren't named
+DYNAMIC_RANGE_DB = 80
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write beside, then rename; raises InputError naming the path."""
+    formats = figure.canvas.get_supported_filetypes()
+    kind = path.suffix.lstrip(".").lower() or "png"
+    if kind not in formats:
+        raise InputError(f"{path}: can't draw a picture of this kind: use .png, .svg or .pdf")
+    beside = path.with_name(path.name + ".part")
+    try:
+        figure.savefig(beside, format=kind, dpi=110)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(f"{path}: can't be written ({error.strerror}): name another place") from None
+
+
+def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, path: Path) -> None:
+    """Spectrogram of `samples` [samples], and under it the `posteriors` [blocks, labels], on one time axis."""
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    window, hop, n_fft = (card.front_end[key] for key in ("window_length", "hop_length", "n_fft"))
+    total = len(posteriors) * card.block_length
+    sound = np.pad(
+        samples, (window - hop, total - len(samples))
+    )  # frames that end with their hop, as the model has them
+    frames = np.lib.stride_tricks.sliding_window_view(sound, window)[::hop] * np.hanning(window + 1)[:-1]
+    power = np.square(np.abs(np.fft.rfft(frames, n_fft)))
+    decibels = 10.0 * np.log10(np.maximum(power, 1e-10))
+    top = decibels.max()
+    extent = (0.0, total / card.sample_rate, 0.0, card.sample_rate / 2000.0)
+    above.imshow(
+        decibels.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - DYNAMIC_RANGE_DB, vmax=top
+    )
+    above.set(title=title, ylabel="frequency (kHz)")
+    ends = np.arange(1, len(posteriors) + 1) * card.block_seconds  # a posterior is known at the end of its block
+    for index, label in enumerate(card.labels):
+        shown = posteriors[:, index].max() >= SHOWN_FROM
+        below.plot(ends, posteriors[:, index], label=label if shown else None, lw=1.8 if shown else 0.5)
+    below.axvline(len(samples) / card.sample_rate, color="grey", ls=":", lw=1)
+    below.set(xlabel="time (s); the dotted line is the end of the clip", ylabel="posterior", ylim=(-0.02, 1.02))
+    below.legend(loc="upper left", fontsize=8)
+    below.grid(alpha=0.3)
+    save(figure, path)
+
+
+def confusions(counts: np.ndarray, labels: Sequence[str], path: Path) -> None:
+    """Confusion matrix `counts` [said, heard], in per cent of each row."""
+    side = 2.5 + 0.5 * len(labels)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axis = figure.subplots()
+    share = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axis.imshow(share, cmap="Blues", vmin=0.0, vmax=100.0)
+    for said, heard in np.argwhere(counts):
+        color = "white" if share[said, heard] > 50 else "black"
+        axis.text(heard, said, f"{share[said, heard]:.1f}", ha="center", va="center", fontsize=7, color=color)
+    axis.set_xticks(range(len(labels)), labels, rotation=90)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="heard", ylabel="said", title="per cent of what was said")
+    save(figure, path)
+
+
+def curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Loss, accuracy, learning rate and gradient norms over the epochs of a training run."""
+    epochs = [m["epoch"] for m in history]
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    loss, accuracy, rate, norms = figure.subplots(2, 2, sharex=True).flat
+    loss.plot(epochs, [m["training_loss"] for m in history], label="training (augmented, smoothed labels)")
+    loss.plot(epochs, [m["validation_loss"] for m in history], label="validation")
+    loss.set(title="cross-entropy")
+    loss.legend()
+    accuracy.plot(epochs, [100.0 * m["validation_accuracy"] for m in history])
+    accuracy.set(title="validation accuracy (%)")
+    rate.plot(epochs, [m["learning_rate"] for m in history])
+    rate.set(title="learning rate", xlabel="epoch")
+    layers = [key for key in history[0] if key.startswith("gradient_norm/")]
+    colors = matplotlib.colormaps["turbo"](np.linspace(0, 1, max(len(layers), 1)))
+    for key, color in zip(layers, colors, strict=False):
+        norms.plot(epochs, [m[key] for m in history], label=key.removeprefix("gradient_norm/"), lw=1, color=color)
+    norms.set(title="gradient norm by layer (last step of each epoch)", xlabel="epoch", yscale="log")
+    norms.legend(fontsize=5, ncols=2)
+    for axis in (loss, accuracy, rate, norms):
+        axis.grid(alpha=0.3)
+    save(figure, path)

@@ -1,0 +1,177 @@
+"""The recognizer keeps the contract of a stream: exact however the sound is cut, causal, each row for itself."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
+from speechrnn.training.corpus import task_labels
+from speechrnn.training.network import Recognizer
+
+BLOCK = 320
+LABELS = ("yes", "no", "_unknown_", "_silence_")
+CELLS = pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+SMALL = Config(
+    front_end=FrontEndConfig(n_mels=20),
+    network=NetworkConfig(first_channels=4, channels=6, residual_layers=2, features=12, hidden_size=10, layers=2),
+)
+
+
+def recognizer(cell="gru", seed=0, config=SMALL, labels=LABELS):
+    """Random weights, batch normalisation with the statistics of some sound, and posteriors that hang on what is heard."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Recognizer(replace(config, network=replace(config.network, cell=cell)), labels)
+        norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)]
+        for norm in norms:
+            norm.momentum = 1.0
+            torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+            torch.nn.init.normal_(norm.bias, std=0.3)
+        with torch.no_grad():
+            model.train()(sound(25, seed + 1, batch=2), torch.zeros(2, model.state_size))
+            for norm in norms:
+                norm.running_var.clamp_(min=0.05)  # a channel that is always zero would magnify rounding
+            model.network.vote.weight.mul_(8.0)
+            model.network.attention.weight.mul_(8.0)
+    return model.eval()
+
+
+def sound(blocks, seed=0, batch=1):
+    """Noise whose level and colour change from block to block, so that rows differ."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(batch, blocks, BLOCK, generator=generator)
+    level = 10.0 ** (-2.5 * torch.rand(batch, blocks, 1, generator=generator))
+    smooth = torch.rand(batch, blocks, 1, generator=generator)
+    return (level * (noise + smooth * noise.roll(1, dims=2))).flatten(1)
+
+
+@torch.no_grad()
+def rows(model, audio, state=None):
+    return model(audio, audio.new_zeros(len(audio), model.state_size) if state is None else state)
+
+
+@torch.no_grad()
+def streamed(model, audio, parts):
+    """Rows of the sound given in parts of so many blocks, each from the state that the last one left."""
+    state, pieces = audio.new_zeros(len(audio), model.state_size), []
+    for part in audio.split([n * model.block_length for n in parts], dim=1):
+        piece, state = model(part, state)
+        pieces.append(piece)
+    return torch.cat(pieces, dim=1), state
+
+
+@CELLS
+@settings(deadline=None, max_examples=12)
+@given(
+    seed=st.integers(0, 10_000),
+    parts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    batch=st.integers(1, 3),
+)
+def test_whole_equals_blocks_equals_any_split(cell, seed, parts, batch):
+    model, audio = recognizer(cell, seed), sound(sum(parts), seed, batch)
+    whole, state = rows(model, audio)
+    assert whole.shape == (batch, sum(parts), len(LABELS))
+    for cut in (parts, [1] * sum(parts)):
+        pieces, last = streamed(model, audio, cut)
+        torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
+        torch.testing.assert_close(last, state, atol=1e-4, rtol=1e-4)
+
+
+@CELLS
+def test_the_default_network_is_exact_in_blocks(cell):
+    model, audio = recognizer(cell, 3, Config(), task_labels("12")), sound(60, 3)
+    whole, _ = rows(model, audio)
+    torch.testing.assert_close(streamed(model, audio, [1] * 60)[0], whole, atol=1e-5, rtol=0)
+
+
+@CELLS
+@settings(deadline=None, max_examples=10)
+@given(seed=st.integers(0, 10_000), block=st.integers(0, 24))
+def test_a_row_depends_on_no_later_block(cell, seed, block):
+    model, audio = recognizer(cell, seed), sound(25, seed)
+    other = audio.clone()
+    other[:, block * BLOCK :] = sound(25 - block, seed + 1) * 3.0
+    first, second = rows(model, audio)[0], rows(model, other)[0]
+    torch.testing.assert_close(first[:, :block], second[:, :block], atol=1e-6, rtol=0)
+
+
+@CELLS
+@pytest.mark.parametrize("block", [0, 1, 12, 24])
+def test_a_row_depends_on_its_own_block(cell, block):
+    model, audio = recognizer(cell, 1), sound(25, 1)
+    other = audio.clone()
+    other[:, block * BLOCK : (block + 1) * BLOCK] *= 30.0
+    assert (rows(model, audio)[0] - rows(model, other)[0])[:, block].abs().max() > 1e-4
+
+
+@CELLS
+@settings(deadline=None, max_examples=8)
+@given(seed=st.integers(0, 10_000))
+def test_each_row_is_a_distribution(cell, seed):
+    probabilities, _ = rows(recognizer(cell, seed), sound(20, seed, batch=2))
+    assert (probabilities >= 0).all()
+    torch.testing.assert_close(probabilities.sum(-1), torch.ones(2, 20), atol=1e-5, rtol=0)
+    assert probabilities.std(dim=1).max() > 1e-3  # and not the same one for every sound
+
+
+@CELLS
+def test_rows_of_a_batch_know_nothing_of_each_other(cell):
+    """One row starts fresh (a state of zeros), one is in the middle of a stream."""
+    model, before, audio = recognizer(cell, 5), sound(30, 6), sound(25, 7, batch=2)
+    heard = rows(model, before)[1]
+    fresh = torch.zeros_like(heard)
+    together, next_state = rows(model, audio, torch.cat([fresh, heard]))
+    for row, state in enumerate((fresh, heard)):
+        alone, next_alone = rows(model, audio[row : row + 1], state)
+        torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(next_state[row], next_alone[0], atol=1e-4, rtol=1e-4)
+
+
+@CELLS
+def test_what_was_heard_is_in_the_state_and_zeros_forget_it(cell):
+    model, audio = recognizer(cell, 8), sound(10, 9)
+    first, heard = rows(model, audio)
+    again, _ = rows(model, audio, torch.zeros_like(heard))
+    carried, _ = rows(model, audio, heard)
+    assert torch.equal(again, first)
+    assert (carried[:, 0] - first[:, 0]).abs().max() > 1e-3
+
+
+def test_attention_fades_with_its_half_life():
+    """After silence in the ear of the network, a vote counts half as much each half life."""
+    half_life = 0.4
+    network = recognizer(config=replace(SMALL, network=replace(SMALL.network, pooling_half_life_seconds=half_life))).network
+    blocks = round(half_life / 0.02)
+    pool = torch.tensor([[3.0, -1.0, 0.0, 2.0, 1.5]])
+    outputs = torch.zeros(1, blocks, network.config.hidden_size)
+    torch.nn.init.constant_(network.attention.bias, -100.0)  # new votes count for nothing
+    with torch.no_grad():
+        logits, left = network._pool(outputs, pool)
+    torch.testing.assert_close(left, pool / 2, atol=1e-3, rtol=0)
+    torch.testing.assert_close(logits[0, -1], pool[0, :-1] / pool[0, -1], atol=1e-2, rtol=0)
+
+
+@CELLS
+def test_a_minute_of_silence_stays_finite_and_comes_to_rest(cell):
+    model = recognizer(cell, 11)
+    _, heard = rows(model, sound(50, 12))
+    probabilities, state = rows(model, torch.zeros(1, 3000 * BLOCK), heard)
+    assert torch.isfinite(probabilities).all()
+    assert torch.isfinite(state).all()
+    assert (probabilities[0, -1] - probabilities[0, -500]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("level", [1e-30, 1.0, 1e4])
+def test_sound_of_any_level_gives_finite_rows(level):
+    probabilities, state = rows(recognizer(), level * sound(50))
+    assert torch.isfinite(probabilities).all()
+    assert torch.isfinite(state).all()
+
+
+def test_the_default_network_is_small():
+    model = Recognizer(Config(), task_labels("12"))
+    assert sum(p.numel() for p in model.parameters()) < 300_000
+    assert model.block_length == BLOCK
