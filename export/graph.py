@@ -5,6 +5,7 @@ change it. `export.to_onnx` compares both before a file is written. Batch normal
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ class Graph:
         self.constants: dict[str, np.ndarray] = {}
 
     def constant(self, value: np.ndarray | Sequence[int], name: str) -> str:
-        array = np.asarray(value, np.int64) if isinstance(value, list | tuple) else value
+        array = value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
         if name in self.constants and not np.array_equal(self.constants[name], array):
             raise ValueError(f"two constants are called {name}")
         self.constants[name] = array
@@ -43,7 +44,7 @@ class Graph:
         return self.constant(np.array(value, np.float32), name)
 
     def add(
-        self, operator: str, inputs: Sequence[str], output: str, outputs: Sequence[str] = (), **attributes: object
+        self, operator: str, inputs: Sequence[str], output: str, outputs: Sequence[str] = (), **attributes: Any
     ) -> str:
         self.nodes.append(helper.make_node(operator, inputs, [output, *outputs], name=output, **attributes))
         return output
@@ -73,6 +74,7 @@ def build(model: Recognizer) -> onnx.ModelProto:
     next_state = [next_audio_tail]
     rows = graph.add("Unsqueeze", [frames, graph.constant([1], "axis_1")], "rows")
     for i, (convolution, tail) in enumerate(zip(network.convolutions, tails, strict=True)):
+        assert isinstance(convolution, CausalConvolution)
         rows, next_tail = _convolution(graph, convolution, rows, tail, f"convolution_{i}")
         next_state.append(next_tail)
     # [batch, channels, blocks, bands] -> [blocks, batch, channels * bands]: ONNX wants time first, so it stays first
@@ -151,10 +153,10 @@ def _convolution(graph: Graph, layer: CausalConvolution, rows: str, tail: str, n
         ]
         if part == "mix":
             inputs.append(graph.weight(bias, f"{name}_bias"))
-        time, frequency = operator.padding
+        around = operator.kernel_size[1] // 2  # in frequency; in time the tail stands in front
         out = graph.add(
             "Conv", inputs, f"{name}_{part}", strides=list(operator.stride), group=operator.groups,
-            kernel_shape=list(operator.kernel_size), pads=[time, frequency, time, frequency],
+            kernel_shape=list(operator.kernel_size), pads=[0, around, 0, around],
         )  # fmt: skip
     if layer.residual:
         out = graph.add("Add", [out, rows], f"{name}_sum")

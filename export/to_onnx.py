@@ -3,6 +3,7 @@
 Before the file is written, the graph must agree with torch on random lengths, batch sizes and splits into blocks.
 """
 
+import contextlib
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -73,7 +74,8 @@ def parity(model: Recognizer, graph: bytes, trials: int = 12, seed: int = 0) -> 
             if piece.shape[1]:
                 row, state = session.run(["probabilities", "next_state"], {"audio": piece, "state": state})
                 rows.append(row)
-        worst = max(worst, float(np.abs(np.concatenate(rows, axis=1) - expected.numpy()).max()))
+        difference = np.abs(np.concatenate(rows, axis=1) - expected.numpy()).max()
+        worst = float(np.maximum(worst, difference))  # max() would lose NaN
     return worst
 
 
@@ -98,7 +100,8 @@ def export(checkpoint_path: Path, model_path: Path) -> float:
         beside.write_bytes(graph)
         os.replace(beside, model_path)
     except OSError as failure:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise ModelError(f"{model_path}: can't be written ({failure.strerror}): name another place") from None
     return error
 

@@ -70,13 +70,10 @@ def from_json(text: str, source: str) -> Card:
     if missing:
         raise ModelError(f"{source}: its model card lacks {', '.join(missing)}: export the model again")
     try:
-        card = Card(
-            **{
-                f.name: tuple(values[f.name]) if isinstance(values[f.name], list) else values[f.name]
-                for f in fields(Card)
-                if f.name in values
-            }
-        )
+        known: dict[str, Any] = {f.name: values[f.name] for f in fields(Card) if f.name in values}
+        for key, value in known.items():
+            known[key] = tuple(value) if isinstance(value, list) else value
+        card = Card(**known)
         sound = (
             card.labels
             and len(set(card.labels)) == len(card.labels)

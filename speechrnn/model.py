@@ -42,7 +42,10 @@ class Stream:
         self._state = np.zeros((self._batch, self._model.card.state_size), np.float32)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Posteriors [batch, blocks, labels] of the next samples [batch, blocks * block_length]; row t ends with block t."""
+        """Posteriors [batch, blocks, labels] of the next samples [batch, blocks * block_length].
+
+        Row t is known at the end of block t.
+        """
         piece = PIECE_BLOCKS * self._model.card.block_length
         rows = []
         for start in range(0, samples.shape[1], piece):

@@ -1,5 +1,6 @@
 """Numbers in, pictures out. Needs matplotlib (`pip install 'speechrnn[plot]'`); no screen."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ DYNAMIC_RANGE_DB = 80
 
 def save(figure: Figure, path: Path) -> None:
     """Write beside, then rename; raises InputError naming the path."""
-    formats = figure.canvas.get_supported_filetypes()
+    formats = set(figure.canvas.get_supported_filetypes()) - {"pgf"}  # needs LaTeX
     kind = path.suffix.lstrip(".").lower() or "png"
     if kind not in formats:
         raise InputError(f"{path}: can't draw a picture of this kind: use .png, .svg or .pdf")
@@ -25,7 +26,8 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(beside, format=kind, dpi=110)
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
         raise InputError(f"{path}: can't be written ({error.strerror}): name another place") from None
 
 
@@ -46,7 +48,8 @@ def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, pa
     above.imshow(
         decibels.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - DYNAMIC_RANGE_DB, vmax=top
     )
-    above.set(title=title, ylabel="frequency (kHz)")
+    above.set_title(title, parse_math=False)  # a file name may hold dollar signs
+    above.set(ylabel="frequency (kHz)")
     ends = np.arange(1, len(posteriors) + 1) * card.block_seconds  # a posterior is known at the end of its block
     for index, label in enumerate(card.labels):
         shown = posteriors[:, index].max() >= SHOWN_FROM

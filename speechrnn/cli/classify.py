@@ -75,9 +75,9 @@ def find(paths: Iterable[str]) -> tuple[list[str], int]:
     failures = 0
     for path in paths:
         try:
-            if path == "-" or Path(path).is_file():
+            if path == "-" or os.path.isfile(path):  # Path.is_file raises for a name that is too long
                 files.append(path)
-            elif Path(path).is_dir():
+            elif os.path.isdir(path):
                 files += map(str, sound_files(Path(path)))
             elif glob.has_magic(path):
                 found = sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
@@ -119,8 +119,9 @@ def _record(name: str, result: "Classification", top: int) -> dict:
 
 def _write_jsonl(results: Iterator[Result], top: int) -> int:
     count = 0
-    for count, (name, result) in enumerate(results, 1):
+    for name, result in results:
         sys.stdout.write(json.dumps(_record(name, result, top)) + "\n")
+        count += 1
     return count
 
 
@@ -135,7 +136,8 @@ def _write_csv(results: Iterator[Result], top: int) -> int:
     more = [f"{column}_{k}" for k in range(2, top + 1) for column in ("label", "probability")]
     writer.writerow(["path", "label", "probability", *more])
     count = 0
-    for count, (name, result) in enumerate(results, 1):
+    for name, result in results:
+        count += 1
         best = list(result.posterior.items())[:top]
         writer.writerow([name, *(f"{cell:.6f}" if isinstance(cell, float) else cell for pair in best for cell in pair)])
     return count
@@ -153,8 +155,8 @@ def _write_table(results: Iterator[Result], top: int) -> int:
 
         table = Table("clip", "label", "probability", *(["most probable"] if top > 1 else []))
         for name, best, result in rows:
-            cells = [Text(name), Text(result.label, style="bold green"), f"{result.probability:.3f}"]
-            table.add_row(*cells, *([best] if top > 1 else []))
+            more = [best] if top > 1 else []
+            table.add_row(Text(name), Text(result.label, style="bold green"), f"{result.probability:.3f}", *more)
         Console().print(table)
     else:
         width = max((len(name) for name, _, _ in rows), default=0)

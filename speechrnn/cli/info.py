@@ -32,7 +32,7 @@ def info(
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=f"{loaded.path} ({loaded.path.stat().st_size / 1e6:.2f} MB)", show_header=False)
+        table = Table(title=Text(f"{loaded.path} ({loaded.path.stat().st_size / 1e6:.2f} MB)"), show_header=False)
         for key, value in asdict(loaded.card).items():
             table.add_row(key.replace("_", " "), Text(_text(value)))
         Console().print(table)

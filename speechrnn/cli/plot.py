@@ -20,14 +20,14 @@ def plot(
     Example: speechrnn plot examples/yes.wav -o yes.png
     """
     with report_errors():
-        target = output or Path(clip.name).with_suffix(".png")
+        target = output or Path(f"{clip.stem}.png")
         check_writable(target, "--output")
-        from speechrnn import pictures
+        from speechrnn import audio, pictures
         from speechrnn.model import Model
 
         recogniser = Model(model)
         samples = recogniser.load_clip(clip)
         label = recogniser.classify(samples)
-        title = f"{clip.name}: {label.label} ({label.probability:.2f})"
+        title = f"{audio.source_name(clip.name)}: {label.label} ({label.probability:.2f})"
         pictures.clip(samples, recogniser.posteriors(samples), recogniser.card, title, target)
         typer.echo(f"{target}: {label.label} {label.probability:.3f}")

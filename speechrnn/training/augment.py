@@ -22,7 +22,7 @@ def decibels(db: float) -> float:
 def room_response(rng: np.random.Generator, samples: int) -> np.ndarray:
     """Impulse response of a simulated room: direct sound and an exponentially decaying diffuse field [samples].
 
-    Polack's statistical model (Polack 1988; Habets, "Single- and multi-microphone speech dereverberation", 2007, ch. 2):
+    Polack's statistical model (Polack 1988; Habets, "Single- and multi-microphone speech dereverberation", 2007):
     white noise times exp(-3 ln(10) t / RT60). Reverberation time 0.1 to 0.6 s, direct-to-reverberant ratio 0 to 15 dB.
     """
     time = np.arange(samples) / SAMPLE_RATE
@@ -44,8 +44,8 @@ class Augment:
     ) -> Tensor:
         """Augment `sounds` [batch, samples] onto a canvas [batch, length].
 
-        `silent` [batch] marks rows of noise alone. The last `tail` samples are digital silence in half of the rows, as at
-        the end of a clip; in the others the noise goes on, as it does live.
+        `silent` [batch] marks rows of noise alone. The last `tail` samples are digital silence in half of the rows,
+        as at the end of a clip; in the others the noise goes on, as it does live.
         """
         c = self.config
         sounds = self._filter(rng, self._speed(rng, sounds))
@@ -63,6 +63,8 @@ class Augment:
                     self._add_noise(rng, canvas[row], sound, noise)
             if rng.random() < 0.5:
                 canvas[row, length - tail :] = 0.0
+            if rng.random() < c.eight_bit_probability:
+                canvas[row] = torch.round(canvas[row] * 128.0) / 128.0  # a converter of eight bits
             if rng.random() < c.gain_probability:
                 canvas[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
         return canvas.clamp_(-1.0, 1.0)

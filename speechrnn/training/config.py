@@ -20,7 +20,7 @@ class FrontEndConfig:
     n_mels: int = 40
     f_min: float = 20.0
     f_max: float = 7600.0
-    log_offset: float = 1e-6  # added to the mel power before the logarithm
+    log_offset: float = 1e-7  # added to the mel power before the logarithm; a little above the noise of 16 bits
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_length <= self.window_length <= self.n_fft or self.n_fft % 2:
@@ -79,6 +79,7 @@ class AugmentConfig:
     snr_high_db: float = 30.0
     room_probability: float = 0.25
     band_limit_probability: float = 0.15
+    eight_bit_probability: float = 0.1
     frequency_masks: int = 2
     frequency_mask_bands: int = 7
     time_masks: int = 2
@@ -143,7 +144,7 @@ def _build(cls: type, values: dict[str, Any], where: str) -> Any:
     built = {}
     for key, value in values.items():
         hint, name = hints[key], f"{where}{key}"
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             if not isinstance(value, dict):
                 raise ConfigError(f"{name}: is a table of settings, not a value")
             built[key] = _build(hint, value, f"{name}.")

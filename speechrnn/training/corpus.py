@@ -1,7 +1,7 @@
 """Which sound stands for which label: folders in, lists of clips out. Numpy only, so `speechrnn evaluate` can use it.
 
 The layout is that of Speech Commands: a folder for each word, `_background_noise_` beside them. The clips of a
-partition are those of its speakers, by the folder's own lists where it carries them and by the published rule where not.
+partition are those of its speakers, by the folder's own lists where it carries them, by the published rule where not.
 """
 
 import functools
@@ -100,9 +100,8 @@ def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Cl
         if belongs == part and label in labels:
             clips.append(Clip(path, word, label))
     if not clips:
-        raise AudioError(
-            f"{folder}: no clips of {'the ' + part + ' partition' if part else 'the words'} in it: expected a folder for each word"
-        )
+        which = f"the {part} partition" if part else "the words"
+        raise AudioError(f"{folder}: no clips of {which} in it: expected a folder for each word")
     return clips
 
 

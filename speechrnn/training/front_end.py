@@ -16,6 +16,9 @@ class FrontEnd(nn.Module):
     `librosa.feature.melspectrogram(htk=True, norm=None)`), natural logarithm.
     """
 
+    bands: Tensor
+    window: Tensor
+
     def __init__(self, config: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
@@ -37,6 +40,6 @@ class FrontEnd(nn.Module):
         return (spectrum.real.square() + spectrum.imag.square()) @ self.bands
 
     def forward(self, audio: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames of `audio` [batch, samples] after `tail` [batch, tail_length]: frames [batch, hops, n_mels], next tail."""
+        """Sound [batch, samples] after `tail` [batch, tail_length] -> frames [batch, hops, n_mels], next tail."""
         heard = torch.cat([tail, audio], dim=1)
         return torch.log(self.mel_power(heard) + self.config.log_offset), heard[:, heard.shape[1] - self.tail_length :]

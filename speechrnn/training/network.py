@@ -6,6 +6,7 @@ is the softmax of the weighted mean of all votes so far. With the votes rather t
 one number a label.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -36,6 +37,7 @@ class CausalConvolution(nn.Module):
         self.output_bands = (bands - 1) // stride[1] + 1
         self.residual = inputs == outputs and stride == (1, 1)
         padding = (0, kernel[1] // 2)
+        self.depthwise: nn.Module
         if separable:
             self.depthwise = nn.Conv2d(inputs, inputs, kernel, stride, padding, groups=inputs, bias=False)
             self.mix = nn.Conv2d(inputs, outputs, 1, bias=False)
@@ -52,7 +54,7 @@ class CausalConvolution(nn.Module):
 
 
 class Network(nn.Module):
-    """Frames [batch, 2 * blocks, n_mels] and a flat state [batch, state_size] -> logits [batch, blocks, labels], next state."""
+    """Frames [batch, 2 * blocks, n_mels], state [batch, state_size] -> logits [batch, blocks, labels], next state."""
 
     MIN_WEIGHT = 1e-6  # of a vote: never a division by zero
 
@@ -66,9 +68,10 @@ class Network(nn.Module):
         first = CausalConvolution(1, config.first_channels, self.bands, (5, 5), (HOPS_PER_BLOCK, 2), False)
         second = CausalConvolution(config.first_channels, config.channels, first.output_bands, (3, 3), (1, 2), True)
         bands = second.output_bands
-        self.convolutions = nn.ModuleList([first, second])
+        convolutions = [first, second]
         for _ in range(config.residual_layers):
-            self.convolutions.append(CausalConvolution(config.channels, config.channels, bands, (3, 3), (1, 1), True))
+            convolutions.append(CausalConvolution(config.channels, config.channels, bands, (3, 3), (1, 1), True))
+        self.convolutions = nn.ModuleList(convolutions)
         self.features = nn.Linear(config.channels * bands, config.features)
         self.dropout = nn.Dropout(config.dropout)
         self.cell = CELLS[config.cell](
@@ -77,7 +80,7 @@ class Network(nn.Module):
         self.vote = nn.Linear(config.hidden_size, labels)
         self.attention = nn.Linear(config.hidden_size, 1)
         hidden = config.layers * config.hidden_size * (2 if config.cell == "lstm" else 1)
-        tails = [c.tail_shape[0] * c.tail_shape[1] * c.tail_shape[2] for c in self.convolutions]
+        tails = [math.prod(c.tail_shape) for c in convolutions]
         self.state_sizes = [*tails, hidden, labels + 1]
 
     @property
@@ -85,7 +88,7 @@ class Network(nn.Module):
         return sum(self.state_sizes)
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of each block, of everything heard up to its end. Input frames are normalised log-mel (`normalise`)."""
+        """Logits of each block, of everything heard up to its end. Frames are normalised log-mel (`normalise`)."""
         *tails, hidden, pool = state.split(self.state_sizes, dim=1)
         rows, next_state = frames[:, None], []
         for convolution, tail in zip(self.convolutions, tails, strict=True):
@@ -115,7 +118,9 @@ class Network(nn.Module):
         votes = torch.cat([self.vote(outputs) * weight, weight], dim=2)
         blocks = torch.arange(outputs.shape[1], device=outputs.device)
         age = blocks[:, None] - blocks[None, :]
-        decay = torch.where(age >= 0, self.leak ** age.clamp(min=0), 0.0).to(votes)  # [blocks, blocks], lower triangular
+        decay = torch.where(age >= 0, self.leak ** age.clamp(min=0), 0.0).to(
+            votes
+        )  # [blocks, blocks], lower triangular
         memory = decay @ votes + (self.leak ** (blocks + 1)).to(votes)[:, None] * pool[:, None]
         return memory[..., :-1] / memory[..., -1:], memory[:, -1]
 
@@ -140,7 +145,7 @@ class Recognizer(nn.Module):
         return self.front_end.tail_length + self.network.state_size
 
     def forward(self, audio: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Audio [batch, blocks * block_length], state [batch, state_size] -> probabilities [batch, blocks, labels], next state."""
+        """Audio [batch, blocks * block_length], flat state -> probabilities [batch, blocks, labels], next state."""
         tail, rest = state.split([self.front_end.tail_length, self.network.state_size], dim=1)
         frames, next_tail = self.front_end(audio, tail)
         logits, next_rest = self.network(self.network.normalise(frames), rest)

@@ -5,9 +5,9 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -36,10 +36,10 @@ def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
     return train.learning_rate * 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """Exponential moving average of the weights; young averages forget faster, or the first weights would stay in them."""
+def moving_average(decay: float) -> Callable:
+    """Exponential moving average of weights; a young one forgets faster, or the first weights would stay in it."""
 
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         steps = int(count)
         get_ema_multi_avg_fn(min(decay, (1 + steps) / (10 + steps)))(averaged, current, count)
 
@@ -47,7 +47,7 @@ def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor
 
 
 def gradient_norms(network: nn.Module) -> dict[str, float]:
-    """The norm of the gradient of each layer; for the recurrent stack, of each weight. Vanishing and exploding show here."""
+    """Norm of the gradient of each layer, in the recurrent stack of each weight: here one sees it vanish or explode."""
     squares: dict[str, float] = {}
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
@@ -85,7 +85,7 @@ class Run:
             raise ConfigError(f"{folder}: holds a run already: use --resume, or --run-folder for a new one")
         train = config.train
         torch.set_num_threads(train.threads or os.cpu_count() or 1)
-        self.fabric = Fabric(accelerator=train.accelerator, devices=1, precision=train.precision)
+        self.fabric = Fabric(accelerator=train.accelerator, devices=1, precision=cast(Any, train.precision))
         self.fabric.seed_everything(train.seed, verbose=False)
         self.labels = corpus.task_labels(config.data.task)
         recognizer = Recognizer(config, self.labels)
@@ -166,6 +166,10 @@ class Run:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True)
 
+    def _batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """The batches of the epoch, on the device."""
+        return cast(Iterable, self.fabric.setup_dataloaders(self.data.loader()))
+
     def _train_step(self, audio: Tensor, target: Tensor) -> tuple[float, float]:
         """One update; returns the loss and the norm of the whole gradient before clipping."""
         for group in self.optimizer.param_groups:
@@ -175,7 +179,9 @@ class Run:
         loss = F.cross_entropy(logits, target, label_smoothing=self.config.train.label_smoothing)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.train.clip_gradient_norm, error_if_nonfinite=False)
+        norm: Any = self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=self.config.train.clip_gradient_norm, error_if_nonfinite=False
+        )
         self.optimizer.step()
         self.average.update_parameters(self.recognizer)
         self.step += 1
@@ -188,7 +194,7 @@ class Run:
         losses, norms, clips, started = [], [], 0, time.perf_counter()
         with self._progress() as bar:
             task = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.data))
-            for audio, target in self.fabric.setup_dataloaders(self.data.loader()):
+            for audio, target in self._batches():
                 loss, norm = self._train_step(audio, target)
                 losses.append(loss)
                 norms.append(norm)
@@ -199,7 +205,7 @@ class Run:
             raise ConfigError("training diverged (a loss or gradient is not finite): lower train.learning_rate")
         layers = gradient_norms(self.recognizer)  # of the last step, after clipping
         audio, target = self.validation
-        average = self.average.module
+        average = cast(Recognizer, self.average.module)
         with torch.no_grad():
             average.eval()
             logits = torch.cat([clip_logits(average, part) for part in audio.split(128)])
@@ -276,7 +282,7 @@ class Run:
         rates = {
             "data": rate(iter(self.data.loader()), learn=False),
             "network": rate(itertools.repeat(ready), learn=True),
-            "both": rate(iter(self.fabric.setup_dataloaders(self.data.loader())), learn=True),
+            "both": rate(iter(self._batches()), learn=True),
         }
         self.recognizer.load_state_dict(kept)  # batch normalisation has looked at them
         self.optimizer.zero_grad()

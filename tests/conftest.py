@@ -1,0 +1,44 @@
+"""What several tests need: real recordings where they are at hand, and a place to work in."""
+
+import io
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from speechrnn.training.corpus import BACKGROUND
+from speechrnn.training.partition import partition
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def validation_folder(tmp_path_factory):
+    """The real clips of validation speakers, and background noise, in the Speech Commands layout."""
+    source = SHARED / "speech_commands"
+    if not source.is_dir():
+        pytest.skip("needs the recordings in ../shared/data, which a clone doesn't have")
+    folder = tmp_path_factory.mktemp("speech_commands")
+
+    def write(target, data):
+        samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+        soundfile.write(target, samples, rate, format="WAV", subtype="PCM_16")
+
+    with ThreadPoolExecutor() as pool:
+        jobs = []
+        for tar in sorted(source.glob("*.tar")):
+            with tarfile.open(tar) as archive:
+                for member in archive:
+                    name = Path(member.name)
+                    if member.isfile() and partition(name.name) == "validation":
+                        target = (folder / name).with_suffix(".wav")
+                        target.parent.mkdir(exist_ok=True)
+                        jobs.append(pool.submit(write, target, archive.extractfile(member).read()))
+        (folder / BACKGROUND).mkdir()
+        for file in sorted((source / BACKGROUND).glob("*.flac")):
+            jobs.append(pool.submit(write, folder / BACKGROUND / f"{file.stem}.wav", file.read_bytes()))
+        for job in jobs:
+            job.result()
+    return folder

@@ -1,0 +1,290 @@
+"""Augmentation is physics with numbers: rooms ring, lines pass a band, speed shifts pitch, noise has its level."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.augment import Augment, SpecAugment, room_response
+from speechrnn.training.config import AugmentConfig
+
+OFF = AugmentConfig(
+    shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
+    band_limit_probability=0.0,
+)  # fmt: skip
+SECOND = SAMPLE_RATE
+
+
+def no_noise(rng, samples):
+    return None
+
+
+def hiss(rng, samples):
+    return (0.1 * rng.standard_normal(samples)).astype(np.float32)
+
+
+def augmented(sounds, seed=0, noise=no_noise, length=None, tail=0, silent=None, **changes):
+    silent = np.zeros(len(sounds), bool) if silent is None else silent
+    rng = np.random.default_rng(seed)
+    return Augment(replace(OFF, **changes))(rng, sounds, silent, noise, length or sounds.shape[1] + tail, tail)
+
+
+def noise_clips(rows, seed=0, level=0.05):
+    return level * torch.randn(rows, SECOND, generator=torch.Generator().manual_seed(seed))
+
+
+def tone(frequency, rows=1, level=0.3):
+    """A tone in the middle of the second, silent before and after."""
+    time = torch.arange(SECOND) / SAMPLE_RATE
+    envelope = torch.exp(-0.5 * ((time - 0.5) / 0.08) ** 2)
+    return (level * envelope * torch.sin(2 * np.pi * frequency * time)).repeat(rows, 1)
+
+
+def pitch(sound):
+    """Centre of gravity of the power spectrum, in Hz."""
+    power = torch.fft.rfft(sound.double()).abs().square()
+    return float((power * torch.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)).sum() / power.sum())
+
+
+def decibels_of(sound):
+    return 10 * torch.log10(sound.double().square().mean(-1))
+
+
+def test_with_everything_off_the_clips_come_out_as_they_went_in():
+    sounds = noise_clips(5)
+    assert torch.equal(augmented(sounds, noise=hiss), sounds)
+    with_tail = augmented(sounds, noise=hiss, tail=3200)
+    assert torch.equal(with_tail[:, :SECOND], sounds)
+    assert not with_tail[:, SECOND:].any()
+
+
+def test_what_goes_in_is_left_alone():
+    sounds = noise_clips(6)
+    before = sounds.clone()
+    augmented(
+        sounds, noise=hiss, shift_seconds=0.1, speed_probability=1.0, gain_probability=1.0, noise_probability=1.0,
+        room_probability=1.0, band_limit_probability=1.0,
+    )  # fmt: skip
+    assert torch.equal(sounds, before)
+
+
+def test_the_same_draw_gives_the_same_sound_and_another_draw_another():
+    config = AugmentConfig()
+    one, same, other = (
+        Augment(config)(np.random.default_rng(seed), noise_clips(6), np.zeros(6, bool), hiss, 19_200, 3_200)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+class Fixed:
+    """Draws of `room_response`, with reverberation time, first reflection and direct-to-reverberant ratio given."""
+
+    def __init__(self, *, reverberation_seconds, first_seconds=0.002, ratio_db=5.0):
+        self.draws = iter([reverberation_seconds, first_seconds, ratio_db])
+        self.rng = np.random.default_rng(3)
+
+    def standard_normal(self, samples):
+        return self.rng.standard_normal(samples)
+
+    def uniform(self, low, high):
+        value = next(self.draws)
+        assert low <= value <= high
+        return value
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.6])
+def test_a_room_decays_by_60_db_in_its_reverberation_time(seconds):
+    """Schroeder 1965: the energy still to come falls along a straight line in dB; its slope is the room's."""
+    response = room_response(Fixed(reverberation_seconds=seconds), SECOND).astype(np.float64)
+    response[0] = 0.0  # the direct sound
+    left = np.cumsum(np.square(response)[::-1])[::-1]
+    curve = 10 * np.log10(left / left[0])
+    from_5_to_35 = np.flatnonzero((curve < -5) & (curve > -35))
+    slope = np.polyfit(from_5_to_35 / SAMPLE_RATE, curve[from_5_to_35], 1)[0]
+    assert -60 / slope == pytest.approx(seconds, rel=0.1)
+
+
+@pytest.mark.parametrize("ratio_db", [0.0, 7.0, 15.0])
+def test_a_room_has_its_direct_to_reverberant_ratio(ratio_db):
+    response = room_response(Fixed(reverberation_seconds=0.4, first_seconds=0.01, ratio_db=ratio_db), SECOND)
+    direct, reverberant = np.square(response[0]), np.square(response[160:]).sum()
+    # What arrives before the first reflection is taken out before the ratio is set.
+    assert 10 * np.log10(direct / reverberant) == pytest.approx(ratio_db, abs=0.01)
+    assert not response[1:160].any()
+
+
+def test_a_room_comes_after_the_sound_and_not_before_it():
+    click = torch.zeros(4, SECOND)
+    click[:, 4000] = 0.5
+    wet = augmented(click, room_probability=1.0)
+    assert wet[:, :4000].abs().max() < 1e-5
+    assert torch.allclose(wet[:, 4000], click[:, 4000], atol=1e-5)
+    early, late = wet[:, 4160:6000].square().sum(1), wet[:, 9000:10840].square().sum(1)
+    assert (early > 10 * late).all()
+
+
+def test_a_band_limit_takes_energy_away_above_it_and_leaves_it_below():
+    sounds = noise_clips(8)
+    narrow = augmented(sounds, band_limit_probability=1.0)
+    frequency = torch.fft.rfftfreq(SECOND, 1 / SAMPLE_RATE)
+
+    def kept(low, high):
+        band = (frequency >= low) & (frequency < high)
+        before, after = (torch.fft.rfft(s)[:, band].abs().square().sum(1) for s in (sounds, narrow))
+        return after / before
+
+    assert (kept(7800, 8001) < 0.02).all()
+    assert (kept(500, 2800) > 0.98).all()
+    assert kept(4000, 7000).min() < 0.5  # of eight limits drawn between 3 and 7.5 kHz, some lie here
+    assert kept(0, 40).min() < 0.1
+
+
+def test_speed_moves_the_pitch_by_the_ratio_drawn():
+    """Speeds are 20/17 to 20/23, without 20/20."""
+    expected = {20 / new for new in (17, 18, 19, 21, 22, 23)}
+    found = set()
+    for seed in range(12):
+        for sound in augmented(tone(1000.0, rows=4), seed, speed_probability=1.0, speed_range=0.15):
+            ratio = pitch(sound) / 1000.0
+            nearest = min(expected, key=lambda value: abs(value - ratio))
+            assert ratio == pytest.approx(nearest, rel=2e-3)
+            found.add(nearest)
+    assert len(found) >= 4
+    assert min(found) < 1 < max(found)
+
+
+def test_speed_keeps_the_middle_in_the_middle():
+    for seed in range(6):
+        for sound in augmented(tone(1000.0, rows=2), seed, speed_probability=1.0):
+            energy = sound.double().square()
+            middle = float((energy * torch.arange(SECOND)).sum() / energy.sum())
+            assert middle == pytest.approx(SECOND / 2, abs=20)
+
+
+def test_speed_is_changed_in_the_share_asked_for():
+    out = augmented(tone(1000.0, rows=10), speed_probability=0.3)
+    assert sum(abs(pitch(sound) - 1000) > 10 for sound in out) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_small_batch_can_be_sped_up_too(rows):
+    out = augmented(tone(1000.0, rows=rows), speed_probability=1.0)
+    assert all(abs(pitch(sound) - 1000) > 10 for sound in out)
+
+
+def test_a_speed_range_of_nothing_changes_nothing():
+    sounds = noise_clips(4)
+    assert torch.equal(augmented(sounds, speed_probability=1.0, speed_range=0.0), sounds)
+
+
+def test_noise_has_the_ratio_to_the_clip_that_was_asked_for():
+    sounds = noise_clips(40, level=0.02)
+    noisy = augmented(sounds, noise=hiss, noise_probability=1.0, snr_low_db=5.0, snr_high_db=15.0)
+    ratio = decibels_of(sounds) - decibels_of(noisy - sounds)
+    assert ratio.min() >= 5.0 - 0.1
+    assert ratio.max() <= 15.0 + 0.1
+    assert ratio.max() - ratio.min() > 5.0
+
+
+def test_noise_is_added_in_the_share_asked_for():
+    sounds = noise_clips(200)
+    noisy = augmented(sounds, noise=hiss, noise_probability=0.7)
+    assert 0.55 < float((noisy != sounds).any(1).float().mean()) < 0.85
+
+
+def test_gain_stays_in_its_range():
+    sounds = noise_clips(60, level=0.01)
+    gain = decibels_of(augmented(sounds, gain_probability=1.0, gain_low_db=-34.0, gain_high_db=6.0)) - decibels_of(sounds)
+    assert gain.min() >= -34.01
+    assert gain.max() <= 6.01
+    assert gain.min() < -25
+    assert gain.max() > 0
+
+
+def test_what_is_too_loud_is_clipped_as_a_microphone_clips_it():
+    sounds = noise_clips(4, level=0.5)
+    loud = augmented(sounds, gain_probability=1.0, gain_low_db=12.0, gain_high_db=12.0)
+    assert torch.allclose(loud, (10 ** (12 / 20) * sounds).clamp(-1, 1), atol=1e-6)
+    assert float((loud.abs() == 1).float().mean()) > 0.3
+
+
+def test_a_shift_stays_in_its_bounds_and_goes_both_ways():
+    click = torch.zeros(60, SECOND)
+    click[:, SECOND // 2] = 0.5
+    moved = augmented(click, shift_seconds=0.1).argmax(1) - SECOND // 2
+    assert moved.abs().max() <= 1600
+    assert moved.min() < -800
+    assert moved.max() > 800
+
+
+def test_a_longer_canvas_holds_the_whole_clip_before_its_tail():
+    click = torch.zeros(60, SECOND)
+    click[:, 0] = click[:, -1] = 0.5
+    out = augmented(click, length=2 * SECOND + 3200, tail=3200)
+    starts = out.argmax(1)
+    assert (out.count_nonzero(1) == 2).all()
+    assert (out[torch.arange(60), starts + SECOND - 1] == 0.5).all()
+    assert starts.max() <= SECOND
+    assert starts.max() - starts.min() > SECOND // 2
+
+
+def test_half_of_the_clips_end_in_digital_silence_and_the_noise_goes_on_in_the_others():
+    out = augmented(noise_clips(100), noise=hiss, noise_probability=1.0, tail=3200)
+    silent_tail = ~out[:, SECOND:].any(1)
+    assert out[:, :SECOND].any(1).all()
+    assert 0.35 < float(silent_tail.float().mean()) < 0.65
+
+
+def test_silence_is_noise_of_all_levels_and_sometimes_digital_silence():
+    sounds = torch.zeros(200, SECOND)
+    out = augmented(sounds, noise=hiss, silent=np.ones(200, bool))
+    digital = ~out.any(1)
+    assert 0.03 < float(digital.float().mean()) < 0.2
+    levels = decibels_of(out[~digital]) - 20 * np.log10(0.1)
+    assert levels.min() < -40
+    assert levels.max() > 0
+    assert levels.max() <= 10.1
+    assert levels.min() >= -50.1
+
+
+def test_silence_holds_nothing_of_the_clip():
+    out = augmented(noise_clips(4), silent=np.array([True, False, True, False]))
+    assert out.any(1).tolist() == [False, True, False, True]
+
+
+def masked(frames, axis):
+    """Which bands or frames are masked whole, per row."""
+    return (frames == 0).all(dim=axis)
+
+
+def spec_augmented(**changes):
+    nothing = {"frequency_masks": 0, "time_masks": 0}
+    torch.manual_seed(0)
+    return SpecAugment(AugmentConfig(**{**nothing, **changes}))(torch.ones(200, 100, 40))
+
+
+def test_frequency_masks_take_whole_bands_and_no_more_than_they_may():
+    out = spec_augmented(frequency_masks=2, frequency_mask_bands=7)
+    bands = masked(out, 1).sum(1)
+    assert 7 < bands.max() <= 14
+    assert torch.equal((out == 0).sum((1, 2)), bands * 100)  # nothing is masked in part
+    assert len(bands.unique()) > 5  # each clip has its own
+
+
+def test_time_masks_take_whole_frames_and_no_more_than_they_may():
+    out = spec_augmented(time_masks=2, time_mask_frames=18)
+    frames = masked(out, 2).sum(1)
+    assert 18 < frames.max() <= 36
+    assert torch.equal((out == 0).sum((1, 2)), frames * 40)
+
+
+def test_what_is_not_masked_is_untouched():
+    frames = torch.randn(8, 100, 40, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(0)
+    out = SpecAugment(AugmentConfig())(frames)
+    assert torch.equal(out[out != 0], frames[out != 0])
+    assert torch.equal(SpecAugment(AugmentConfig(frequency_masks=0, time_masks=0))(frames), frames)

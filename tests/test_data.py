@@ -1,0 +1,257 @@
+"""Batches: the same for the same seed, epoch and number; every word as often; in whole blocks."""
+
+import pickle
+from collections import Counter
+from dataclasses import replace
+from multiprocessing.reduction import ForkingPickler
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training import corpus
+from speechrnn.training.config import AugmentConfig, Config, DataConfig, TrainConfig
+from speechrnn.training.corpus import SILENCE, UNKNOWN, task_labels
+from speechrnn.training.data import CLIP_SAMPLES, Recordings, TrainingData, evaluation_tensors, loudest_second
+from speechrnn.training.partition import partition
+
+BATCH = 8
+LABELS = task_labels("yes,no,rare")
+CLIPS_OF = {"yes": 20, "no": 20, "rare": 5, "bed": 12, "cat": 3}
+QUIET = AugmentConfig(
+    shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
+    band_limit_probability=0.0, long_batch_probability=0.0,
+)  # fmt: skip
+
+
+def speakers(part, count):
+    names = (f"{number:08x}" for number in range(10_000))
+    return [name for name in names if partition(f"{name}_nohash_0.wav") == part][:count]
+
+
+def write(path, sound):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound, SAMPLE_RATE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Words of constant value, so that a clip in a batch tells where it is from: clip n of a word is 0.1 + n / 1000."""
+    root = tmp_path_factory.mktemp("speech_commands")
+    for word, count in CLIPS_OF.items():
+        for n, name in enumerate(speakers("training", count)):
+            write(root / word / f"{name}_nohash_0.wav", np.full(SAMPLE_RATE // 2, 0.1 + n / 1000, np.float32))
+        for name in speakers("validation", 3):
+            write(root / word / f"{name}_nohash_0.wav", np.full(SAMPLE_RATE, 0.9, np.float32))
+    # The last fifth is for validation, and of another level.
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 5 * SAMPLE_RATE)
+    noise[4 * SAMPLE_RATE :] = 0.9
+    write(root / "_background_noise_" / "noise.wav", noise)
+    return root
+
+
+def settings(folder, augment=QUIET, data=None, **train):
+    values = {"batch_size": BATCH, "workers": 0, "seed": 3, **train}
+    return Config(data=DataConfig(folder=str(folder), **(data or {})), augment=augment, train=TrainConfig(**values))
+
+
+@pytest.fixture(scope="module")
+def busy(folder):
+    """Data with all of the augmentation."""
+    return TrainingData(settings(folder, AugmentConfig(long_batch_probability=0.5)), LABELS)
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    """Data without augmentation."""
+    return TrainingData(settings(folder), LABELS)
+
+
+def batches(data, workers=0, epoch=0):
+    data.config = replace(data.config, train=replace(data.config.train, workers=workers))
+    data.set_epoch(epoch)
+    return list(data.loader())
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a, b) and torch.equal(x, y) for (a, x), (b, y) in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_are_the_same_however_many_workers_prepare_them(busy, workers):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the workers
+    try:
+        assert equal(batches(busy, 0, epoch=1), batches(busy, workers, epoch=1))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_batch_depends_on_its_number_alone(busy):
+    busy.set_epoch(0)
+    alone = busy[3]
+    assert equal([alone], [batches(busy)[3]])
+    assert not torch.equal(busy[3][0][:, :CLIP_SAMPLES], busy[4][0][:, :CLIP_SAMPLES])
+
+
+def test_the_same_seed_gives_the_same_data_and_another_seed_another(folder, busy):
+    again = TrainingData(busy.config, LABELS)
+    assert equal([again[n] for n in range(3)], [busy[n] for n in range(3)])
+    other = TrainingData(replace(busy.config, train=replace(busy.config.train, seed=4)), LABELS)
+    assert not equal([other[0]], [busy[0]])
+
+
+def test_epochs_differ_and_come_back(busy):
+    first, second = batches(busy, epoch=0), batches(busy, epoch=1)
+    assert not equal(first, second)
+    assert equal(first, batches(busy, epoch=0))
+
+
+def test_workers_can_be_spawned(busy):
+    """Where processes aren't forked, the data and what a worker starts with are pickled."""
+    loader = busy.loader()
+    data, start = pickle.loads(bytes(ForkingPickler.dumps((busy, loader.worker_init_fn))))
+    assert equal([data[0]], [busy[0]])
+    assert callable(start)
+
+
+def drawn(data, epoch=0):
+    """How often each label comes in an epoch, before the last batch is cut off."""
+    data.set_epoch(epoch)
+    return Counter(data.labels[label] for _, label in data.order)
+
+
+def test_every_word_comes_equally_often_even_a_rare_one(plain):
+    counts = drawn(plain)
+    average = round((20 + 20 + 5) / 3)
+    assert [counts[word] for word in ("yes", "no", "rare")] == [average] * 3
+    used = Counter(clip for clip, label in plain.order if plain.labels[label] == "rare")
+    assert set(used.values()) == {3}  # each of the five clips, three times
+    assert max(Counter(clip for clip, label in plain.order if plain.labels[label] == "yes").values()) == 1
+
+
+def test_other_labels_have_their_shares(folder):
+    data = TrainingData(settings(folder, data={"unknown_share": 3.0, "silence_share": 0.6}), LABELS)
+    counts = drawn(data)
+    assert counts[UNKNOWN] == 3 * counts["yes"]
+    assert counts[SILENCE] == round(0.6 * counts["yes"])
+    assert len(data) == sum(counts.values()) // BATCH
+
+
+def test_rare_other_words_count_for_more_than_their_share(plain):
+    words = Counter()
+    of = {clip: word for word, clips in plain.by_word.items() for clip in clips}
+    for epoch in range(30):
+        plain.set_epoch(epoch)
+        words.update(of[clip] for clip, label in plain.order if plain.labels[label] == UNKNOWN)
+    # By the square root of 12 and 3 clips: two to one, rather than four to one.
+    assert words["bed"] / words["cat"] == pytest.approx(2.0, rel=0.2)
+
+
+def test_a_task_without_unknown_and_silence_has_words_alone(folder):
+    data = TrainingData(settings(folder), ("yes", "no"))
+    assert set(drawn(data)) == {"yes", "no"}
+
+
+def test_a_batch_holds_the_clips_that_it_says(plain):
+    """Without augmentation each row is a clip as it was read, then the tail of digital silence."""
+    plain.set_epoch(0)
+    for index in range(len(plain)):
+        audio, labels = plain[index]
+        assert audio.dtype == torch.float32
+        assert labels.dtype == torch.int64
+        for row, label, (clip, _) in zip(audio, labels, plain.order[index * BATCH :], strict=False):
+            name = plain.labels[label]
+            if name == SILENCE:
+                assert clip == -2
+                continue
+            word = next(word for word, clips in plain.by_word.items() if clip in clips)
+            assert name == (word if word in plain.labels else UNKNOWN)
+            level = 0.1 + (clip - min(plain.by_word[word])) / 1000
+            assert row[: SAMPLE_RATE // 2].numpy() == pytest.approx(level, abs=1e-4)
+            assert not row[SAMPLE_RATE // 2 :].any()
+
+
+def test_training_hears_no_validation_speaker_and_no_validation_noise(plain):
+    """Both are at 0.9 in this folder, everything else far below."""
+    assert np.abs(plain.clips).max() < 0.5 * 32768
+    assert max(np.abs(sound).max() for sound in plain.background.sounds) < 0.5 * 32768
+    assert sum(map(len, plain.background.sounds)) == 4 * SAMPLE_RATE
+
+
+@pytest.mark.parametrize("tail_seconds", [0.0, 0.2, 0.58])
+def test_batches_are_whole_blocks(folder, tail_seconds):
+    config = replace(settings(folder, AugmentConfig(long_batch_probability=0.5)), tail_seconds=tail_seconds)
+    lengths = [audio.shape for audio, _ in TrainingData(config, LABELS).loader()]
+    assert {rows for rows, _ in lengths} == {BATCH}
+    assert all(samples % 320 == 0 for _, samples in lengths)
+    shortest = CLIP_SAMPLES + round(tail_seconds * 50) * 320
+    assert min(samples for _, samples in lengths) == shortest
+    assert shortest < max(samples for _, samples in lengths) <= shortest + CLIP_SAMPLES
+
+
+def test_running_speech_is_cut_into_unknown(folder, tmp_path):
+    reader = next(name for name in map(str, range(100)) if partition(name) == "training")
+    held_out = next(name for name in map(str, range(100)) if partition(name) == "validation")
+    write(tmp_path / f"{reader}-1-1.wav", np.full(3 * SAMPLE_RATE, 0.5, np.float32))
+    write(tmp_path / f"{held_out}-1-1.wav", np.full(3 * SAMPLE_RATE, 0.9, np.float32))
+    data = TrainingData(settings(folder, data={"speech_folders": (str(tmp_path),), "speech_share": 0.4}), LABELS)
+    counts = drawn(data)
+    cuts = [label for clip, label in data.order if clip == -1]
+    assert {data.labels[label] for label in cuts} == {UNKNOWN}
+    assert len(cuts) == round(0.4 * counts[UNKNOWN])
+    heard = {round(float(row.max()), 2) for audio, _ in (data[n] for n in range(len(data))) for row in audio}
+    assert 0.5 in heard
+    assert 0.9 not in heard
+
+
+def test_further_folders_of_words_are_unknown(folder, tmp_path):
+    """Their words stay apart from those of the data set, even where they have the same name."""
+    names = [f"{n}.wav" for n in range(30) if partition(str(n)) == "training"][:4]
+    for name in names:
+        write(tmp_path / "wake" / "yes" / name, np.full(SAMPLE_RATE, 0.4, np.float32))
+    data = TrainingData(settings(folder, data={"unknown_folders": (str(tmp_path / "wake"),)}), LABELS)
+    assert len(data.by_word["wake/yes"]) == 4
+    assert data.label_of["wake/yes"] == UNKNOWN
+    assert drawn(data)["yes"] == 15
+
+
+def test_the_loudest_second_is_found():
+    sound = np.zeros(3 * SAMPLE_RATE, np.float32)
+    sound[20_000:36_000] = 0.5
+    sound[0:1000] = 0.9  # louder, but short
+    assert np.array_equal(loudest_second(sound), np.full(CLIP_SAMPLES, 0.5, np.float32))
+
+
+@pytest.mark.parametrize("length", [1, 15_999, 16_000])
+def test_a_short_sound_is_padded_at_its_end(length):
+    sound = np.full(length, 0.3, np.float32)
+    padded = loudest_second(sound)
+    assert len(padded) == CLIP_SAMPLES
+    assert np.array_equal(padded[:length], sound)
+    assert not padded[length:].any()
+
+
+def test_a_cut_is_a_piece_of_the_recording_and_a_short_one_is_repeated():
+    rng = np.random.default_rng(0)
+    ramp = np.arange(10_000, dtype=np.int16)
+    for _ in range(20):
+        cut = Recordings([ramp]).cut(rng, 500) * 32768
+        assert np.array_equal(np.diff(cut), np.ones(499))
+    repeated = Recordings([np.array([1, 2, 3], np.int16)]).cut(rng, 10) * 32768
+    assert len(repeated) == 10
+    assert set(np.diff(repeated)) == {1.0, -2.0}
+
+
+def test_evaluation_clips_are_one_second_and_the_tail(folder):
+    clips = corpus.evaluation_clips(folder, LABELS, "validation")
+    audio, labels = evaluation_tensors(clips, LABELS, 0.2)
+    assert audio.shape == (len(clips), CLIP_SAMPLES + 3200)
+    assert not audio[:, CLIP_SAMPLES:].any()
+    assert [LABELS[label] for label in labels] == [clip.label for clip in clips]
+    words = labels < 3
+    assert torch.allclose(audio[words, :CLIP_SAMPLES], torch.tensor(0.9), atol=1e-3)
