@@ -1,9 +1,11 @@
 """The model card: what an ONNX file of ours says about itself, as JSON in its metadata."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ModelError
 
 METADATA_KEY = "speechrnn"
@@ -56,7 +58,7 @@ def from_json(text: str, source: str) -> Card:
     """
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ModelError(f"{source}: its model card is not valid JSON: export the model again") from None
     if not isinstance(values, dict):
         raise ModelError(f"{source}: its model card is not a JSON object: export the model again")
@@ -77,9 +79,13 @@ def from_json(text: str, source: str) -> Card:
         sound = (
             card.labels
             and len(set(card.labels)) == len(card.labels)
+            and set(card.words) == set(card.thresholds)
             and set(card.words) <= set(card.labels)
-            and min(card.sample_rate, card.block_length, card.state_size) > 0
-            and min(card.tail_seconds, card.smoothing_seconds) >= 0
+            and all(isinstance(text, str) for text in (card.name, *card.labels, *card.training_data))
+            and all(isinstance(value, tuple) for value in (card.labels, card.words, card.training_data))
+            and all(isinstance(size, int) and size > 0 for size in (card.block_length, card.state_size))
+            and card.sample_rate == SAMPLE_RATE
+            and all(0 <= s < math.inf for s in (card.tail_seconds, card.smoothing_seconds, card.refractory_seconds))
         )
     except TypeError:
         sound = False

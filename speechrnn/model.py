@@ -99,7 +99,7 @@ class Model:
         expected = {"audio", "state"}, {"probabilities", "next_state"}
         if (set(inputs), set(outputs)) != expected:
             raise ModelError(f"{self.path}: its graph has other inputs or outputs than audio, state: export it again")
-        if inputs["state"][-1] != self.card.state_size or outputs["probabilities"][-1] != len(self.card.labels):
+        if inputs["state"][-1:] != [self.card.state_size] or outputs["probabilities"][-1:] != [len(self.card.labels)]:
             raise ModelError(f"{self.path}: its graph doesn't fit its model card: export it again")
 
     @cached_property
@@ -143,6 +143,8 @@ class Model:
     def load_clip(self, sound: Sound) -> np.ndarray:
         """A clip as float32 [samples] at 16 kHz, checked as `classify` says."""
         if isinstance(sound, np.ndarray):
+            if sound.dtype.kind != "f":
+                raise AudioError(f"array: holds {sound.dtype}: give floats, full scale 1.0")
             samples, name = np.asarray(sound, np.float32), "array"
             if samples.ndim != 1:
                 raise AudioError(f"array: has shape {sound.shape}: give mono sound [samples] at 16 kHz")

@@ -51,12 +51,15 @@ def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, pa
     above.set_title(title, parse_math=False)  # a file name may hold dollar signs
     above.set(ylabel="frequency (kHz)")
     ends = np.arange(1, len(posteriors) + 1) * card.block_seconds  # a posterior is known at the end of its block
+    named = {}  # given to the legend by hand: it would leave out labels that begin with an underscore
     for index, label in enumerate(card.labels):
         shown = posteriors[:, index].max() >= SHOWN_FROM
-        below.plot(ends, posteriors[:, index], label=label if shown else None, lw=1.8 if shown else 0.5)
+        (line,) = below.plot(ends, posteriors[:, index], lw=1.8 if shown else 0.5)
+        if shown:
+            named[label] = line
     below.axvline(len(samples) / card.sample_rate, color="grey", ls=":", lw=1)
     below.set(xlabel="time (s); the dotted line is the end of the clip", ylabel="posterior", ylim=(-0.02, 1.02))
-    below.legend(loc="upper left", fontsize=8)
+    below.legend(named.values(), named.keys(), loc="upper left", fontsize=8)
     below.grid(alpha=0.3)
     save(figure, path)
 

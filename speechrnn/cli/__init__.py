@@ -1,6 +1,7 @@
 """The `speechrnn` command: one module a verb, heavy imports inside the verb."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -19,6 +20,8 @@ ModelOption = Annotated[
 
 def main() -> None:
     """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 go out as they came
     app = typer.Typer(
         name="speechrnn",
         help="Hear spoken commands: label clips, look at what the network hears, train and measure models.",
@@ -54,6 +57,8 @@ def report_errors() -> Iterator[None]:
     """What the user gave is no good: one line on stderr, exit code 2, no traceback."""
     try:
         yield
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
     except InputError as error:
         say(str(error))
         raise typer.Exit(2) from None
@@ -71,8 +76,8 @@ def report_errors() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """A line for the person, on stderr."""
-    typer.echo(f"speechrnn: {message}", err=True)
+    """A line for the person, on stderr; one line even if a path in it has a line break."""
+    typer.echo(" ".join(f"speechrnn: {message}".splitlines()), err=True)
 
 
 def check_writable(path: Path, option: str) -> None:

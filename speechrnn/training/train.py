@@ -23,7 +23,7 @@ from speechrnn import pictures
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.augment import SpecAugment
-from speechrnn.training.config import Config, TrainConfig
+from speechrnn.training.config import Config, TrainConfig, from_dict
 from speechrnn.training.data import TrainingData, evaluation_tensors
 from speechrnn.training.network import Recognizer
 
@@ -112,8 +112,8 @@ class Run:
 
     def _restore(self) -> None:
         content = checkpoint.read(self.last)
-        config = self.config.to_dict()
-        same = all(content["config"][key] == config[key] for key in ("front_end", "network"))
+        before, now = from_dict(content["config"]), self.config
+        same = (before.front_end, before.network) == (now.front_end, now.network)
         if not same or content["labels"] != list(self.labels):
             raise ConfigError(f"{self.last}: was trained with another network, front end or task: give --run-folder")
         self.recognizer.load_state_dict(content["current"])

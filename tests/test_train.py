@@ -1,0 +1,496 @@
+"""A training run from end to end: it learns, repeats itself, survives being killed, and leaves files that are safe."""
+
+import csv
+import io
+import math
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from rich.console import Console
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.errors import ConfigError, ModelError
+from speechrnn.training import checkpoint, config
+from speechrnn.training.config import Config, TrainConfig
+from speechrnn.training.network import Recognizer
+from speechrnn.training.partition import partition
+from speechrnn.training.train import Run, clip_logits, gradient_norms, learning_rate, predict
+
+ROOT = Path(__file__).parents[1]
+LABELS = ["high", "low", "_unknown_", "_silence_"]
+SETTINGS = """
+name = "tones"
+tail_seconds = 0.04
+
+[network]
+first_channels = 4
+channels = 8
+residual_layers = 1
+features = 16
+hidden_size = 24
+layers = 2
+dropout = 0.1
+
+[data]
+folder = {folder}
+task = "high,low"
+unknown_share = 1.0
+
+[augment]
+speed_probability = 0.1
+noise_probability = 0.3
+room_probability = 0.1
+band_limit_probability = 0.05
+gain_low_db = -6.0
+snr_low_db = 20.0
+time_mask_frames = 5
+frequency_mask_bands = 3
+long_batch_probability = 0.1
+
+[train]
+epochs = 2
+batch_size = 8
+learning_rate = 0.01
+average_decay = 0.5
+workers = 0
+threads = 1
+seed = 7
+accelerator = "cpu"
+"""
+
+
+def speakers(part, count):
+    names = (f"{number:08x}" for number in range(10_000))
+    return [name for name in names if partition(f"{name}_nohash_0.wav") == part][:count]
+
+
+@pytest.fixture(scope="module")
+def data_folder(tmp_path_factory):
+    """Two words, a high tone and a low one; a third, noise in bursts, is no word of the task."""
+    root = tmp_path_factory.mktemp("speech_commands")
+    rng = np.random.default_rng(0)
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    for word in ("high", "low", "bursts"):
+        (root / word).mkdir()
+        for name in speakers("training", 48) + speakers("validation", 12):
+            if word == "bursts":
+                sound = rng.standard_normal(SAMPLE_RATE) * (np.sin(2 * np.pi * 8 * time) > 0)
+            else:
+                sound = np.sin(2 * np.pi * time * {"high": 2500, "low": 400}[word] * rng.uniform(0.8, 1.25))
+            envelope = np.exp(-0.5 * ((time - rng.uniform(0.4, 0.6)) / 0.12) ** 2)
+            soundfile.write(root / word / f"{name}_nohash_0.wav", rng.uniform(0.1, 0.3) * envelope * sound, SAMPLE_RATE)
+    (root / "_background_noise_").mkdir()
+    hiss = rng.uniform(-0.02, 0.02, 8 * SAMPLE_RATE)
+    soundfile.write(root / "_background_noise_" / "hiss.wav", hiss, SAMPLE_RATE)
+    return root
+
+
+@pytest.fixture(scope="module")
+def config_file(data_folder):
+    file = data_folder.parent / f"{data_folder.name}.toml"
+    file.write_text(SETTINGS.format(folder=f'"{data_folder.as_posix()}"'), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _threads_and_numbers_of_others_stay():
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
+
+
+def start(config_file, folder, *overrides, resume=False):
+    return Run(config.load(config_file, overrides), folder, resume, Console(file=io.StringIO(), width=150))
+
+
+@pytest.fixture(scope="module")
+def finished(config_file, tmp_path_factory):
+    """The run that the tests look at, its result and what it printed."""
+    folder = tmp_path_factory.mktemp("runs") / "tones"
+    run = start(config_file, folder)
+    best = run.fit()
+    return folder, best, run.console.file.getvalue()
+
+
+def metrics(folder):
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def without_speed(rows):
+    """Metrics that depend on the seed alone."""
+    return [{key: value for key, value in row.items() if key != "clips_per_second"} for row in rows]
+
+
+def same_run(first, second):
+    """Bit for bit: weights, their average and the optimizer's memory after the last epoch, the best, the metrics."""
+    a, b = checkpoint.read(first / "last.pt"), checkpoint.read(second / "last.pt")
+    assert a["step"] == b["step"]
+    for part in ("current", "average", "weights"):
+        assert a[part].keys() == b[part].keys()
+        assert [name for name in a[part] if not torch.equal(a[part][name], b[part][name])] == []
+    for key, memory in a["optimizer"]["state"].items():
+        assert torch.equal(memory["exp_avg_sq"], b["optimizer"]["state"][key]["exp_avg_sq"])
+    assert without_speed(metrics(first)) == without_speed(metrics(second))
+    best_a, best_b = checkpoint.read(first / "best.pt"), checkpoint.read(second / "best.pt")
+    assert best_a["step"] == best_b["step"]
+    assert all(torch.equal(best_a["weights"][name], best_b["weights"][name]) for name in best_a["weights"])
+    return True
+
+
+def png_size(path):
+    """Width and height, from the header; matplotlib decodes all of it."""
+    from matplotlib import image
+
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", content[16:24])
+    pixels = image.imread(path)
+    assert pixels.shape[:2] == (height, width)
+    assert pixels[..., :3].std() > 0.01  # something is drawn
+    return width, height
+
+
+def test_a_run_learns(finished):
+    folder, best, _ = finished
+    # 24 of the 30 validation clips are the two words: whoever says one label always has 40 %.
+    assert best["validation_accuracy"] > 0.6
+    first, last = metrics(folder)
+    assert last["training_loss"] < first["training_loss"] < math.log(4) + 0.5
+
+
+def test_a_run_says_how_fast_data_and_network_are(finished):
+    line = next(line for line in finished[2].splitlines() if line.startswith("clips per second"))
+    assert all(name in line for name in ("data", "network", "both"))
+
+
+def test_the_resolved_settings_are_kept(finished, config_file):
+    assert config.load(finished[0] / "config.toml") == config.load(config_file)
+
+
+def test_metrics_hold_every_epoch_and_the_gradient_norm_of_each_layer(finished):
+    folder, best, _ = finished
+    rows = metrics(folder)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert best["validation_accuracy"] == max(row["validation_accuracy"] for row in rows)
+    model, _ = checkpoint.recognizer(folder / "last.pt")
+    trained = {name.removeprefix("network.") for name, _ in model.named_parameters()}
+    # Each parameter belongs to a layer with a norm of its own: a module, or in the recurrent stack a weight.
+    layers = {key.partition("/")[2].removeprefix("network.") for key in rows[0] if key.startswith("gradient_norm/")}
+    assert {name if name in layers else name.rpartition(".")[0] for name in trained} == layers
+    assert len(layers) > 8
+    assert all(row[key] > 0 for row in rows for key in row if key.startswith("gradient_norm/") and "weight_hh" in key)
+
+
+def events(folder):
+    """Scalars on the TensorBoard: name -> {epoch: value}."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {tag: {event.step: event.value for event in board.Scalars(tag)} for tag in board.Tags()["scalars"]}
+
+
+def test_tensorboard_shows_what_the_metrics_say(finished):
+    rows, board = metrics(finished[0]), events(finished[0])
+    assert board.keys() == rows[0].keys()
+    for tag, scalars in board.items():
+        assert scalars == pytest.approx({epoch: row[tag] for epoch, row in enumerate(rows)}, rel=1e-5)
+
+
+def test_curves_and_confusions_are_drawn(finished):
+    assert min(png_size(finished[0] / "curves.png")) >= 500
+    width, height = png_size(finished[0] / "confusion.png")
+    assert min(width, height) >= 300
+
+
+def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
+    """Read back and used from scratch, it scores what the metrics say."""
+    from speechrnn.training.corpus import evaluation_clips
+    from speechrnn.training.data import evaluation_tensors
+
+    folder, best, _ = finished
+    model, content = checkpoint.recognizer(folder / "best.pt")
+    assert content["labels"] == LABELS
+    audio, target = evaluation_tensors(evaluation_clips(data_folder, LABELS, "validation"), LABELS, 0.04)
+    accuracy = float((predict(model, audio) == target).float().mean())
+    assert accuracy == pytest.approx(best["validation_accuracy"])
+    with torch.no_grad():  # and as a stream it says the same
+        probabilities, _ = model(audio, torch.zeros(len(audio), model.state_size))
+    assert torch.equal(probabilities[:, -1].argmax(1), predict(model, audio))
+
+
+def test_the_same_seed_gives_the_same_run_with_workers_too(finished, config_file, tmp_path):
+    start(config_file, tmp_path / "again", "train.workers=1").fit()
+    assert same_run(tmp_path / "again", finished[0])
+
+
+def test_another_seed_gives_another_run(finished, config_file, tmp_path):
+    start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1").fit()
+    assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
+
+
+KILLED_IN_THE_SECOND_EPOCH = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from speechrnn.training import config, train
+
+step = train.Run._train_step
+
+def killed(self, audio, target):
+    if len(self.history) == 1 and self.step == len(self.data) + len(self.data) // 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, audio, target)
+
+train.Run._train_step = killed
+train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), False, Console(quiet=True)).fit()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_path):
+    folder = tmp_path / "killed"
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(config_file), str(folder)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    assert [row["epoch"] for row in metrics(folder)] == [1]  # the first is kept, half of the second is lost
+    resumed = start(config_file, folder, resume=True)
+    trained = []
+    epoch = resumed._epoch
+    resumed._epoch = lambda number: trained.append(number) or epoch(number)
+    resumed.fit()
+    assert trained == [1]
+    assert same_run(folder, finished[0])
+    board = events(folder)
+    assert set(board["training_loss"]) == {0, 1}
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL at a moment that can't be met from outside."""
+
+
+@pytest.mark.parametrize("moment", ["while writing last.pt", "before metrics.csv", "before the pictures"])
+def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path, monkeypatch, moment):
+    folder = tmp_path / "run"
+    run = start(config_file, folder)
+
+    def die(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        if moment == "while writing last.pt":
+            save = checkpoint.save
+
+            def half(path, content):
+                if path.name == "last.pt" and content["history"][-1]["epoch"] == 2:
+                    path.with_name("last.pt.part").write_bytes(b"PK\x03\x04 half of a checkpoint")
+                    raise Killed
+                save(path, content)
+
+            patch.setattr(checkpoint, "save", half)
+        elif moment == "before metrics.csv":
+            write = run._write_metrics
+            patch.setattr(run, "_write_metrics", lambda: die() if len(run.history) == 2 else write())
+        else:
+            patch.setattr(run, "_draw", die)
+        with pytest.raises(Killed):
+            run.fit()
+    start(config_file, folder, resume=True).fit()
+    assert same_run(folder, finished[0])
+    assert png_size(folder / "confusion.png") == png_size(finished[0] / "confusion.png")
+
+
+def test_a_finished_run_is_not_overwritten(finished, config_file):
+    before = (finished[0] / "last.pt").read_bytes()
+    with pytest.raises(ConfigError, match="--resume") as caught:
+        start(config_file, finished[0])
+    assert str(finished[0]) in str(caught.value)
+    assert (finished[0] / "last.pt").read_bytes() == before
+
+
+def test_nothing_to_resume_is_said(config_file, tmp_path):
+    with pytest.raises(ConfigError, match="nothing to resume") as caught:
+        start(config_file, tmp_path / "new", resume=True)
+    assert str(tmp_path / "new") in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("change", ["network.hidden_size=12", "front_end.f_max=7000", "data.task=low,high"])
+def test_a_run_is_not_resumed_with_another_network_or_task(finished, config_file, change):
+    with pytest.raises(ConfigError, match=r"last\.pt"):
+        start(config_file, finished[0], change, resume=True)
+
+
+def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.batch_size"):
+        start(config_file, tmp_path / "run", "train.batch_size=1000").fit()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(config_file, tmp_path):
+    run = start(config_file, tmp_path / "run", "train.learning_rate=1e30", "train.warmup_share=0.0")
+    with pytest.raises(ConfigError, match=r"train\.learning_rate"):
+        run.fit()
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def one_step(run, scale=1.0):
+    """One update on noise; the norm of the whole gradient before clipping, and those of the layers after it."""
+    run.steps = 10
+    audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
+    run.model.network.vote.weight.data.mul_(scale)
+    _, norm = run._train_step(audio, torch.arange(8) % 4)
+    return norm, gradient_norms(run.recognizer)
+
+
+def test_gradients_are_clipped_to_the_limit(config_file, tmp_path):
+    norm, layers = one_step(start(config_file, tmp_path / "run", "train.clip_gradient_norm=0.01"), scale=10.0)
+    assert norm > 0.1
+    assert math.sqrt(sum(value**2 for value in layers.values())) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_gradients_below_the_limit_are_left_alone(config_file, tmp_path):
+    norm, layers = one_step(start(config_file, tmp_path / "run", "train.clip_gradient_norm=1e6"))
+    assert math.sqrt(sum(value**2 for value in layers.values())) == pytest.approx(norm, rel=1e-4)
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_as_half_a_cosine():
+    train = TrainConfig(learning_rate=0.5, warmup_share=0.2)
+    rates = np.array([learning_rate(step, 100, train) for step in range(100)])
+    np.testing.assert_allclose(rates[:20], 0.5 * np.arange(1, 21) / 20)
+    assert rates.max() == pytest.approx(0.5)
+    assert (np.diff(rates[20:]) < 0).all()
+    assert rates[60] == pytest.approx(0.25)  # half way down
+    assert 0 < rates[99] < 0.001
+    assert learning_rate(100, 100, train) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(("steps", "share"), [(1, 0.1), (1, 1.0), (2, 0.0), (7, 1.0)])
+def test_the_learning_rate_of_any_short_run_is_positive(steps, share):
+    train = TrainConfig(learning_rate=0.5, warmup_share=share)
+    assert all(0 < learning_rate(step, steps, train) <= 0.5 for step in range(steps))
+
+
+def test_a_clip_in_training_is_what_it_is_in_the_graph():
+    """The logits that the loss is taken of are those behind the last row of posteriors."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Recognizer(Config(), LABELS).eval()
+    audio = 0.1 * torch.randn(3, 6400, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        probabilities, _ = model(audio, torch.zeros(3, model.state_size))
+        logits = clip_logits(model, audio)
+    torch.testing.assert_close(torch.softmax(logits, 1), probabilities[:, -1], atol=1e-6, rtol=0)
+
+
+class Code:
+    """What a hostile checkpoint would hold."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("write", ["pickle", "torch"])
+def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, write):
+    path, harm = tmp_path / "hostile.pt", tmp_path / "harm"
+    content = {"weights": {}, "config": {}, "labels": [], "more": Code(harm)}
+    if write == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(ModelError, match=r"hostile\.pt"):
+        checkpoint.read(path)
+    assert not harm.exists()
+
+
+@pytest.fixture(scope="module")
+def good_checkpoint():
+    model = Recognizer(replace(Config(), network=replace(Config().network, hidden_size=8)), LABELS)
+    file = io.BytesIO()
+    content = {"weights": model.state_dict(), "config": model.config.to_dict(), "labels": LABELS}
+    torch.save(content, file)
+    return content, file.getvalue()
+
+
+def refused(path):
+    with pytest.raises(ModelError) as caught:
+        checkpoint.recognizer(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("broken", ["missing", "folder", "empty", "text", "noise", "half", "bare weights", "a list"])
+def test_what_is_no_checkpoint_is_named(tmp_path, good_checkpoint, broken):
+    path = tmp_path / "model.pt"
+    content, whole = good_checkpoint
+    match broken:
+        case "folder":
+            path.mkdir()
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("this is no checkpoint")
+        case "noise":
+            path.write_bytes(np.random.default_rng(0).bytes(5000))
+        case "half":
+            path.write_bytes(whole[: len(whole) // 2])
+        case "bare weights":
+            torch.save(content["weights"], path)
+        case "a list":
+            torch.save([1, 2, 3], path)
+    refused(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": ["one", "too", "many", "labels", "here"]},
+        {"labels": None},
+        {"config": {"network": {"cells": 3}}},
+        {"config": None},
+        {"weights": {}},
+        {"weights": [1, 2]},
+    ],
+)
+def test_a_checkpoint_that_contradicts_itself_is_named(tmp_path, good_checkpoint, change):
+    torch.save({**good_checkpoint[0], **change}, tmp_path / "model.pt")
+    refused(tmp_path / "model.pt")
+
+
+def test_damaged_bytes_are_refused_whatever_they_break(tmp_path, good_checkpoint):
+    """The pickle in the archive, damaged at random: a checkpoint comes out or a `ModelError`, never anything else."""
+    whole = good_checkpoint[1]
+    begin = whole.index(b"\x80\x02}")
+    rng = np.random.default_rng(0)
+    refusals = 0
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in begin + rng.integers(0, 2000, 3):
+            damaged[place] = rng.integers(256)
+        path = tmp_path / "model.pt"
+        path.write_bytes(damaged)
+        try:
+            checkpoint.recognizer(path)
+        except ModelError:
+            refusals += 1
+    assert refusals > 50
