@@ -22,7 +22,6 @@ from speechrnn import audio
 from speechrnn.cli import report_errors
 from speechrnn.model import Model
 from speechrnn.training import config as settings
-from speechrnn.training.corpus import sound_files
 
 SPEECHRNN = [sys.executable, "-m", "speechrnn"]
 IMPORTS = [sys.executable, "-c", "import numpy, onnxruntime"]
@@ -88,7 +87,7 @@ def main(
         if folder is None:
             folder = Path(made)
             make_clips(folder, clips)
-        files = sound_files(folder)
+        files = audio.sound_files(folder)
         table = Table("measure", "ours", "reference", "ratio")
 
         ours, bare = in_turns([command([*SPEECHRNN, "classify", str(files[0])]), command(IMPORTS)], 3 * rounds)

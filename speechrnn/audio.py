@@ -11,6 +11,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ import soundfile
 from speechrnn.errors import AudioError
 
 SAMPLE_RATE = 16_000  # Hz
+SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"])
 
 # Writers that can't go back to their header (ffmpeg, arecord, sox into a pipe) put 0 or one of several huge numbers
 # where the size of the sound belongs: 0x7F000000 (sox, AIFF) is the smallest, 0xFFFFFFFF (ffmpeg) the largest.
@@ -112,6 +114,22 @@ def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None =
                 break
         if not yielded:
             raise AudioError(f"{name}: holds no sound ({position} frames): record or copy it again")
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """All sound files below a folder, by their endings; sorted, so that lists are the same on every machine.
+
+    Raises
+    ------
+    speechrnn.errors.AudioError
+        if there is no such folder, or no sound in it
+    """
+    if not folder.is_dir():
+        raise AudioError(f"{folder}: no such folder")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise AudioError(f"{folder}: holds no sound files ({', '.join(sorted(SUFFIXES))})")
+    return files
 
 
 def _resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:

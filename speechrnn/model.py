@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,6 +171,11 @@ class Model:
                 return self.classify(sound)
             except AudioError as error:
                 return error
+
+        if workers == 1:
+            yield from map(one, sounds)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # here, because one clip doesn't need it
 
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(one, sounds)

@@ -1,7 +1,6 @@
 """The shipped file keeps the contract of the design: one causal graph, exact however the sound is cut."""
 
 import io
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -268,11 +267,6 @@ def test_many_clips_come_in_order_with_errors_in_place(model, tmp_path):
         assert [r for r in results if not isinstance(r, AudioError)] == expected
         assert [i for i, r in enumerate(results) if isinstance(r, AudioError)] == [3, 13, 14]
         assert "missing.wav" in str(results[3])
-
-
-def test_results_of_many_clips_come_while_later_ones_are_still_to_do(model):
-    clips = itertools.repeat(sound("noise", RATE), 5)
-    assert next(model.classify_many(clips, 1)) == model.classify(sound("noise", RATE))
 
 
 def test_load_takes_the_shipped_model_or_a_named_one(model, tmp_path):

@@ -18,7 +18,7 @@ ModelOption = Annotated[
 ]
 
 
-def main() -> None:
+def run() -> None:
     """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 go out as they came

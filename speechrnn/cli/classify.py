@@ -51,7 +51,7 @@ def classify(
         classifier = Model(model)
         files, failures = find(paths)
         sounds = (_stdin() if name == "-" else name for name in files)
-        results = zip(files, classifier.classify_many(sounds, workers or None), strict=True)
+        results = zip(files, classifier.classify_many(sounds, workers or (1 if len(files) == 1 else None)), strict=True)
 
         def good() -> Iterator[Result]:
             nonlocal failures
@@ -69,7 +69,7 @@ def classify(
 
 def find(paths: Iterable[str]) -> tuple[list[str], int]:
     """The sound files that the arguments name, in order, and how many arguments named nothing (they are reported)."""
-    from speechrnn.training.corpus import sound_files
+    from speechrnn.audio import sound_files
 
     files: list[str] = []
     failures = 0

@@ -23,7 +23,6 @@ THIRTY_FIVE_WORDS = (
     *("house", "learn", "left", "marvin", "nine", "no", "off", "on", "one", "right", "seven", "sheila", "six", "stop"),
     *("three", "tree", "two", "up", "visual", "wow", "yes", "zero"),
 )
-SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"])
 CLIP_SECONDS = 1.0
 SHARE_OF_OTHERS = 0.10  # _unknown_ and _silence_ in an evaluation, each of the number of words (published proportion)
 VALIDATION_NOISE_FROM = 0.8  # the last fifth of each background recording is never trained on
@@ -67,22 +66,6 @@ def task_labels(task: str) -> tuple[str, ...]:
     return (*words, UNKNOWN, SILENCE)
 
 
-def sound_files(folder: Path) -> list[Path]:
-    """All sound files below a folder, sorted, so that lists are the same on every machine.
-
-    Raises
-    ------
-    AudioError
-        if there is no such folder, or no sound in it
-    """
-    if not folder.is_dir():
-        raise AudioError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise AudioError(f"{folder}: holds no sound files ({', '.join(sorted(SUFFIXES))})")
-    return files
-
-
 def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Clip]:
     """Clips of the word folders below `folder`, of one partition or (None) of all.
 
@@ -90,7 +73,7 @@ def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Cl
     """
     listed = listed_partitions(folder) if part else {}
     clips = []
-    for path in sound_files(folder):
+    for path in audio.sound_files(folder):
         relative = path.relative_to(folder)
         word = relative.parts[0]
         if len(relative.parts) < 2 or word == BACKGROUND:
@@ -108,7 +91,7 @@ def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Cl
 def noise_recordings(folder: Path) -> list[Path]:
     """The background recordings of a Speech Commands folder; none if it carries none."""
     background = folder / BACKGROUND
-    return sound_files(background) if background.is_dir() else []
+    return audio.sound_files(background) if background.is_dir() else []
 
 
 def silence_clips(recordings: Sequence[Path], count: int, seed: int, part: str | None) -> list[Clip]:

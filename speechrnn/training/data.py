@@ -80,7 +80,7 @@ class TrainingData(Dataset):
         clips = corpus.word_clips(folder, labels, "training")
         for other in config.data.unknown_folders if corpus.UNKNOWN in labels else ():
             root = Path(other)
-            paths = corpus.of_training(corpus.sound_files(root))
+            paths = corpus.of_training(audio.sound_files(root))
             clips += [corpus.Clip(p, f"{root.name}/{p.parent.name}", corpus.UNKNOWN) for p in paths]
         self.clips = np.stack(read_all([c.path for c in clips], loudest_second, progress))
         self.by_word: dict[str, list[int]] = defaultdict(list)
@@ -103,7 +103,7 @@ class TrainingData(Dataset):
 
     @staticmethod
     def _recordings(folders: Sequence[str]) -> list[Path]:
-        return [p for folder in folders for p in corpus.of_training(corpus.sound_files(Path(folder)))]
+        return [p for folder in folders for p in corpus.of_training(audio.sound_files(Path(folder)))]
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the epoch's order: every word equally often, so a word with few clips isn't neglected."""

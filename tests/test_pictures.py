@@ -1,0 +1,130 @@
+"""A picture shows what was heard: the right size, not blank, tones at their height, labels by their names."""
+
+from dataclasses import replace
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+import speechrnn
+from speechrnn import pictures
+from speechrnn.errors import InputError
+
+RATE, BLOCK = 16_000, 320
+WIDTH, HEIGHT = 990, 660
+
+
+@pytest.fixture(scope="module")
+def card():
+    return speechrnn.load().card
+
+
+def tone(frequency, seconds=1.0):
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def posteriors_of(card, label, blocks=60):
+    """Rising from nothing to certainty of one label."""
+    rows = np.zeros((blocks, len(card.labels)), np.float32)
+    rows[:, card.labels.index(label)] = np.linspace(0, 1, blocks)
+    return rows
+
+
+def drawn(card, path, samples=None, label="yes", title="a title"):
+    pictures.clip(tone(1000) if samples is None else samples, posteriors_of(card, label), card, title, path)
+    return path
+
+
+def pixels(path):
+    return matplotlib.image.imread(path)[..., :3]
+
+
+def height_of_the_loudest(path):
+    """In pixels from the top; the loudest colour of the spectrogram is a pale yellow that is nowhere else."""
+    return np.argwhere((np.abs(pixels(path) - (0.987, 0.991, 0.750)) < 0.03).all(axis=2))[:, 0].mean()
+
+
+def test_a_picture_of_a_clip_has_its_size_and_is_not_blank(card, tmp_path):
+    picture = pixels(drawn(card, tmp_path / "clip.png"))
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    for half in (picture[: HEIGHT // 2], picture[HEIGHT // 2 :]):
+        assert half.std() > 0.05
+
+
+def test_a_tone_stands_at_its_height_in_the_spectrogram(card, tmp_path):
+    heights = [height_of_the_loudest(drawn(card, tmp_path / f"{f}.png", tone(f))) for f in (1000, 4000, 7000)]
+    steps = -np.diff(heights)
+    assert min(steps) > 50
+    assert steps[0] == pytest.approx(steps[1], rel=0.05)  # the axis is linear
+
+
+def test_the_posteriors_are_those_given(card, tmp_path):
+    rising, flat = posteriors_of(card, "yes"), posteriors_of(card, "yes")
+    flat[:] = 0.3
+    shots = []
+    for i, rows in enumerate((rising, flat)):
+        pictures.clip(tone(1000), rows, card, "", tmp_path / f"{i}.png")
+        shots.append(pixels(tmp_path / f"{i}.png"))
+    assert np.array_equal(shots[0][:250], shots[1][:250])  # the spectrogram is the same
+    assert not np.array_equal(shots[0][350:], shots[1][350:])
+
+
+@pytest.mark.parametrize("label", ["yes", "_unknown_", "_silence_"])
+@pytest.mark.filterwarnings("error")
+def test_the_label_that_was_heard_is_named_and_no_other(card, tmp_path, label):
+    text = drawn(card, tmp_path / "clip.svg", label=label).read_text()  # texts stand in it as comments too
+    assert [name for name in card.labels if f"<!-- {name} -->" in text] == [label]
+
+
+def test_digital_silence_can_be_drawn(card, tmp_path):
+    path = drawn(card, tmp_path / "silence.png", np.zeros(RATE, np.float32), "_silence_")
+    assert pixels(path).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_dollar_signs_in_a_title_are_not_mathematics(card, tmp_path):
+    assert "<!-- $5_ and $6_ -->" in drawn(card, tmp_path / "clip.svg", title="$5_ and $6_").read_text()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"),
+    [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF"), (".PNG", b"\x89PNG"), ("", b"\x89PNG")],
+)
+def test_the_name_decides_the_kind(card, tmp_path, suffix, magic):
+    assert drawn(card, tmp_path / f"clip{suffix}").read_bytes().startswith(magic)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["clip.xyz", "clip.wav", "clip.pgf", "missing/clip.png", "file/clip.png", "n" * 300 + ".png"]
+)
+def test_a_picture_that_cannot_be_written_is_refused_and_leaves_nothing(card, tmp_path, name):
+    (tmp_path / "file").write_text("a file, not a folder")
+    with pytest.raises(InputError) as caught:
+        drawn(card, tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_confusions_are_in_per_cent_of_what_was_said(tmp_path):
+    pictures.confusions(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 5]]), ("yes", "no", "_silence_"), tmp_path / "c.svg")
+    text = (tmp_path / "c.svg").read_text()
+    numbers = [n for n in ("75.0", "25.0", "100.0", "0.0") if f"<!-- {n} -->" in text]
+    assert numbers == ["75.0", "25.0", "100.0"]  # nothing where nothing was heard
+    assert text.count("<!-- _silence_ -->") == 2
+
+
+def test_curves_name_the_layers(tmp_path):
+    keys = ("training_loss", "validation_loss", "validation_accuracy", "learning_rate", "gradient_norm/cell.bias")
+    history = [{"epoch": e, **dict.fromkeys(keys, 1.0 / e)} for e in (1, 2, 3)]
+    pictures.curves(history, tmp_path / "curves.svg")
+    text = (tmp_path / "curves.svg").read_text()
+    assert all(f"<!-- {name} -->" in text for name in ("cell.bias", "validation accuracy (%)", "cross-entropy"))
+
+
+def test_the_time_axis_is_that_of_the_card(card, tmp_path):
+    """With blocks of twice the length, the same rows reach twice as far."""
+    rows = posteriors_of(card, "yes")
+    pictures.clip(tone(1000), rows, replace(card, block_length=2 * BLOCK), "", tmp_path / "long.svg")
+    text = (tmp_path / "long.svg").read_text()
+    assert "<!-- 2.4 -->" not in drawn(card, tmp_path / "short.svg").read_text()
+    assert "<!-- 2.0 -->" in text
