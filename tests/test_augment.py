@@ -12,9 +12,18 @@ from speechrnn.training.config import AugmentConfig
 
 OFF = AugmentConfig(
     shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
-    band_limit_probability=0.0,
+    band_limit_probability=0.0, eight_bit_probability=0.0,
 )  # fmt: skip
 SECOND = SAMPLE_RATE
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """The tensors are small: threads would wait for each other more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def no_noise(rng, samples):
@@ -65,7 +74,7 @@ def test_what_goes_in_is_left_alone():
     before = sounds.clone()
     augmented(
         sounds, noise=hiss, shift_seconds=0.1, speed_probability=1.0, gain_probability=1.0, noise_probability=1.0,
-        room_probability=1.0, band_limit_probability=1.0,
+        room_probability=1.0, band_limit_probability=1.0, eight_bit_probability=1.0,
     )  # fmt: skip
     assert torch.equal(sounds, before)
 
@@ -198,11 +207,22 @@ def test_noise_is_added_in_the_share_asked_for():
 
 def test_gain_stays_in_its_range():
     sounds = noise_clips(60, level=0.01)
-    gain = decibels_of(augmented(sounds, gain_probability=1.0, gain_low_db=-34.0, gain_high_db=6.0)) - decibels_of(sounds)
+    changed = augmented(sounds, gain_probability=1.0, gain_low_db=-34.0, gain_high_db=6.0)
+    gain = decibels_of(changed) - decibels_of(sounds)
     assert gain.min() >= -34.01
     assert gain.max() <= 6.01
     assert gain.min() < -25
     assert gain.max() > 0
+
+
+def test_a_converter_of_eight_bits_knows_256_levels():
+    sounds = noise_clips(3, level=0.1)
+    coarse = augmented(sounds, eight_bit_probability=1.0)
+    assert torch.equal(coarse * 128, (coarse * 128).round())
+    step = 1 / 128
+    assert (coarse - sounds).abs().max() <= step / 2 + 1e-7
+    # Rounding is noise of a twelfth of a squared step (Bennett 1948).
+    assert decibels_of(coarse - sounds).numpy() == pytest.approx(10 * np.log10(step**2 / 12), abs=0.2)
 
 
 def test_what_is_too_loud_is_clipped_as_a_microphone_clips_it():

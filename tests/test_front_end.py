@@ -15,6 +15,15 @@ from speechrnn.training.front_end import FrontEnd
 pytestmark = pytest.mark.filterwarnings("ignore:At least one mel filterbank", "ignore:Empty filters detected")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """The tensors are small: threads would wait for each other more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def sounds(samples, seed=0, batch=1):
     """Noise with a slope, as speech has one: low frequencies are loud and high ones 40 dB below."""
     noise = torch.randn(batch, samples + 1, generator=torch.Generator().manual_seed(seed))

@@ -20,8 +20,17 @@ SMALL = Config(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """The tensors are small: threads would wait for each other more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def recognizer(cell="gru", seed=0, config=SMALL, labels=LABELS):
-    """Random weights, batch normalisation with the statistics of some sound, and posteriors that hang on what is heard."""
+    """Random weights, normalised by the statistics of some sound, so that posteriors hang on what is heard."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Recognizer(replace(config, network=replace(config.network, cell=cell)), labels)
@@ -141,9 +150,10 @@ def test_what_was_heard_is_in_the_state_and_zeros_forget_it(cell):
 
 
 def test_attention_fades_with_its_half_life():
-    """After silence in the ear of the network, a vote counts half as much each half life."""
+    """With new votes that count for nothing, the memory is half of what it was after a half life."""
     half_life = 0.4
-    network = recognizer(config=replace(SMALL, network=replace(SMALL.network, pooling_half_life_seconds=half_life))).network
+    config = replace(SMALL, network=replace(SMALL.network, pooling_half_life_seconds=half_life))
+    network = recognizer(config=config).network
     blocks = round(half_life / 0.02)
     pool = torch.tensor([[3.0, -1.0, 0.0, 2.0, 1.5]])
     outputs = torch.zeros(1, blocks, network.config.hidden_size)

@@ -39,9 +39,10 @@ def pixels(path):
     return matplotlib.image.imread(path)[..., :3]
 
 
-def height_of_the_loudest(path):
-    """In pixels from the top; the loudest colour of the spectrogram is a pale yellow that is nowhere else."""
-    return np.argwhere((np.abs(pixels(path) - (0.987, 0.991, 0.750)) < 0.03).all(axis=2))[:, 0].mean()
+def loudest(path):
+    """Rows and columns of the loudest colours of the spectrogram, pale yellows that are nowhere else."""
+    red, green, blue = np.moveaxis(pixels(path), 2, 0)
+    return np.nonzero((red > 0.9) & (green > 0.8) & (blue < 0.85))
 
 
 def test_a_picture_of_a_clip_has_its_size_and_is_not_blank(card, tmp_path):
@@ -52,7 +53,7 @@ def test_a_picture_of_a_clip_has_its_size_and_is_not_blank(card, tmp_path):
 
 
 def test_a_tone_stands_at_its_height_in_the_spectrogram(card, tmp_path):
-    heights = [height_of_the_loudest(drawn(card, tmp_path / f"{f}.png", tone(f))) for f in (1000, 4000, 7000)]
+    heights = [loudest(drawn(card, tmp_path / f"{f}.png", tone(f)))[0].mean() for f in (1000, 4000, 7000)]
     steps = -np.diff(heights)
     assert min(steps) > 50
     assert steps[0] == pytest.approx(steps[1], rel=0.05)  # the axis is linear
@@ -121,10 +122,16 @@ def test_curves_name_the_layers(tmp_path):
     assert all(f"<!-- {name} -->" in text for name in ("cell.bias", "validation accuracy (%)", "cross-entropy"))
 
 
-def test_the_time_axis_is_that_of_the_card(card, tmp_path):
-    """With blocks of twice the length, the same rows reach twice as far."""
+def test_sound_and_posteriors_stand_on_one_time_axis(card, tmp_path):
+    """A burst in the last quarter stands where the posterior, at the same time, jumps from 0 to 1."""
+    samples = np.pad(tone(3000, 0.3), (round(0.9 * RATE), 0))
     rows = posteriors_of(card, "yes")
-    pictures.clip(tone(1000), rows, replace(card, block_length=2 * BLOCK), "", tmp_path / "long.svg")
-    text = (tmp_path / "long.svg").read_text()
-    assert "<!-- 2.4 -->" not in drawn(card, tmp_path / "short.svg").read_text()
-    assert "<!-- 2.0 -->" in text
+    rows[:, card.labels.index("yes")] = np.arange(60) >= 45
+    for name, block_length in (("short", BLOCK), ("long", 2 * BLOCK)):  # the same rows over twice the time
+        pictures.clip(samples, rows, replace(card, block_length=block_length), "", tmp_path / f"{name}.png")
+    columns = {name: loudest(tmp_path / f"{name}.png")[1] for name in ("short", "long")}
+    left, right = 60, WIDTH  # of the axes, roughly
+    assert (columns["short"].mean() - left) / (right - left) == pytest.approx(1.05 / 1.2, abs=0.04)
+    assert (columns["long"].mean() - left) / (right - left) == pytest.approx(1.05 / 2.4, abs=0.04)
+    picture = pixels(tmp_path / "short.png")[HEIGHT * 3 // 4]  # a row through the jump
+    assert (picture.std(axis=1) > 0.1)[round(columns["short"].min()) - 25 : round(columns["short"].min()) + 15].any()

@@ -34,7 +34,7 @@ tail_seconds = 0.04
 
 [network]
 first_channels = 4
-channels = 8
+channels = 12
 residual_layers = 1
 features = 16
 hidden_size = 24
@@ -45,22 +45,29 @@ dropout = 0.1
 folder = {folder}
 task = "high,low"
 unknown_share = 1.0
+silence_share = 0.5
 
 [augment]
+shift_seconds = 0.1
 speed_probability = 0.1
+speed_range = 0.05
+gain_probability = 0.1
+gain_low_db = -6.0
 noise_probability = 0.3
+snr_low_db = 20.0
 room_probability = 0.1
 band_limit_probability = 0.05
-gain_low_db = -6.0
-snr_low_db = 20.0
-time_mask_frames = 5
+eight_bit_probability = 0.05
+frequency_masks = 1
 frequency_mask_bands = 3
+time_masks = 1
+time_mask_frames = 5
 long_batch_probability = 0.1
 
 [train]
 epochs = 2
 batch_size = 8
-learning_rate = 0.01
+learning_rate = 0.008
 average_decay = 0.5
 workers = 0
 threads = 1
@@ -103,8 +110,9 @@ def config_file(data_folder):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _threads_and_numbers_of_others_stay():
+def _one_thread_and_the_random_numbers_of_others():
     threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
     torch.set_rng_state(state)
@@ -235,6 +243,13 @@ def test_the_same_seed_gives_the_same_run_with_workers_too(finished, config_file
     assert same_run(tmp_path / "again", finished[0])
 
 
+def test_measuring_the_speed_beforehand_changes_nothing(finished, config_file, tmp_path):
+    run = start(config_file, tmp_path / "unmeasured")
+    run._measure_rates = lambda: None
+    run.fit()
+    assert same_run(tmp_path / "unmeasured", finished[0])
+
+
 def test_another_seed_gives_another_run(finished, config_file, tmp_path):
     start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1").fit()
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
@@ -277,9 +292,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_
     resumed._epoch = lambda number: trained.append(number) or epoch(number)
     resumed.fit()
     assert trained == [1]
+    assert resumed.data.epoch == 1  # with the clips in the order of the second epoch
     assert same_run(folder, finished[0])
     board = events(folder)
-    assert set(board["training_loss"]) == {0, 1}
+    assert board.keys() == metrics(folder)[0].keys()
+    assert all(scalars.keys() == {0, 1} for scalars in board.values())
 
 
 class Killed(BaseException):
@@ -410,6 +427,7 @@ class Code:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("write", ["pickle", "torch"])
 def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, write):
     path, harm = tmp_path / "hostile.pt", tmp_path / "harm"

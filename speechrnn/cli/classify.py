@@ -62,7 +62,7 @@ def classify(
                 else:
                     yield name, result
 
-        written = WRITERS[format](good(), top)
+        written = WRITERS[format](good(), min(top, len(classifier.labels)))
         if failures:
             raise typer.Exit(1 if written else 2)
 
@@ -104,9 +104,12 @@ def with_progress(results: Iterable, count: int) -> Iterator:
         yield from results
         return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    yield from track(results, "classifying", total=count, console=Console(stderr=True), transient=True)
+    # A bar takes stdout for itself unless told not to: results would end on the terminal instead of in the file.
+    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+    with bar:
+        yield from bar.track(results, total=count, description="classifying")
 
 
 def _record(name: str, result: "Classification", top: int) -> dict:

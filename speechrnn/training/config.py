@@ -79,7 +79,7 @@ class AugmentConfig:
     snr_high_db: float = 30.0
     room_probability: float = 0.25
     band_limit_probability: float = 0.15
-    eight_bit_probability: float = 0.1
+    eight_bit_probability: float = 0.25
     frequency_masks: int = 2
     frequency_mask_bands: int = 7
     time_masks: int = 2
