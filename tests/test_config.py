@@ -89,6 +89,8 @@ def test_a_string_keeps_the_spelling_that_it_was_given(toml, text):
         ('[train]\nepochs = "3"', "train.epochs"),
         ("[train]\nepochs = 3.0", "train.epochs"),
         ("[train]\nepochs = true", "train.epochs"),
+        ("[train]\nepochs = 0", "train.epochs"),
+        ("[train]\nbatch_size = 0", "train.batch_size"),
         ("[train]\nlearning_rate = true", "train.learning_rate"),
         ("[train]\nlearning_rate = nan", "train.learning_rate"),
         ("[train]\nlearning_rate = inf", "train.learning_rate"),

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, TrainConfig
 from speechrnn.training.corpus import SILENCE, UNKNOWN, task_labels
@@ -269,3 +270,9 @@ def test_evaluation_clips_are_one_second_and_the_tail(folder):
     assert [LABELS[label] for label in labels] == [clip.label for clip in clips]
     words = labels < 3
     assert torch.allclose(audio[words, :CLIP_SAMPLES], torch.tensor(0.9), atol=1e-3)
+
+
+def test_a_word_without_clips_is_named(folder):
+    config = Config(data=DataConfig(folder=str(folder), task="yes,zebra"))
+    with pytest.raises(ConfigError, match="zebra"):
+        TrainingData(config, task_labels("yes,zebra"))

@@ -105,6 +105,11 @@ class TrainConfig:
     accelerator: str = "auto"
     precision: str = "32-true"
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"train.{name}: {getattr(self, name)} is less than 1")
+
 
 @dataclass(frozen=True)
 class Config:

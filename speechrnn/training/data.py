@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechrnn import audio
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
+from speechrnn.training.network import HOPS_PER_BLOCK
 
 CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
 Progress = Callable[[int, int], None]  # done, of how many
@@ -78,6 +80,9 @@ class TrainingData(Dataset):
         self.config, self.labels, self.epoch = config, tuple(labels), 0
         folder = Path(config.data.folder)
         clips = corpus.word_clips(folder, labels, "training")
+        silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
+        if silent:
+            raise ConfigError(f"data.task: {folder} has no training clips of {', '.join(sorted(silent))}")
         for other in config.data.unknown_folders if corpus.UNKNOWN in labels else ():
             root = Path(other)
             paths = corpus.of_training(audio.sound_files(root))
@@ -97,6 +102,7 @@ class TrainingData(Dataset):
         self.noise = Recordings(read_all(self._recordings(config.data.noise_folders), whole, progress))
         self.speech = Recordings(read_all(self._recordings(config.data.speech_folders), whole, progress))
         self.augment = Augment(config.augment)
+        self.block_length = HOPS_PER_BLOCK * config.front_end.hop_length
         words = [w for w in self.by_word if self.label_of[w] not in (corpus.UNKNOWN, corpus.SILENCE)]
         self.clips_per_word = round(np.mean([len(self.by_word[w]) for w in words]))
         self.set_epoch(0)
@@ -139,7 +145,7 @@ class TrainingData(Dataset):
         tail = int(self.config.tail_seconds * SAMPLE_RATE)
         length = CLIP_SAMPLES + tail
         if rng.random() < self.config.augment.long_batch_probability:
-            length += int(rng.uniform(0, SAMPLE_RATE)) // 320 * 320
+            length += int(rng.uniform(0, SAMPLE_RATE)) // self.block_length * self.block_length
         sounds = torch.zeros(size, CLIP_SAMPLES)
         for row, (clip, _) in enumerate(chosen):
             if clip >= 0:

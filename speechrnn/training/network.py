@@ -75,7 +75,11 @@ class Network(nn.Module):
         self.features = nn.Linear(config.channels * bands, config.features)
         self.dropout = nn.Dropout(config.dropout)
         self.cell = CELLS[config.cell](
-            config.features, config.hidden_size, config.layers, batch_first=True, dropout=config.dropout
+            config.features,
+            config.hidden_size,
+            config.layers,
+            batch_first=True,
+            dropout=config.dropout if config.layers > 1 else 0.0,  # it stands between layers
         )
         self.vote = nn.Linear(config.hidden_size, labels)
         self.attention = nn.Linear(config.hidden_size, 1)

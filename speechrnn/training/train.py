@@ -203,7 +203,10 @@ class Run:
         seconds = time.perf_counter() - started
         if not all(map(math.isfinite, losses + norms)):
             raise ConfigError("training diverged (a loss or gradient is not finite): lower train.learning_rate")
-        layers = gradient_norms(self.recognizer)  # of the last step, after clipping
+        clipped = max(1.0, norms[-1] / self.config.train.clip_gradient_norm)
+        layers = {
+            layer: norm * clipped for layer, norm in gradient_norms(self.recognizer).items()
+        }  # as before clipping
         audio, target = self.validation
         average = cast(Recognizer, self.average.module)
         with torch.no_grad():
