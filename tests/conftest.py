@@ -45,3 +45,15 @@ def validation_folder(tmp_path_factory):
         for job in jobs:
             job.result()
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For small tensors, where threads of torch only wait for each other; seeds set meanwhile don't leak."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        yield
+    torch.set_num_threads(threads)

@@ -24,7 +24,7 @@ from speechrnn.errors import ModelError
 from speechrnn.training import checkpoint
 from speechrnn.training.config import Config
 
-torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BLOCK = 320
 CELLS = ("gru", "lstm", "rnn")

@@ -15,13 +15,7 @@ from speechrnn.training.front_end import FrontEnd
 pytestmark = pytest.mark.filterwarnings("ignore:At least one mel filterbank", "ignore:Empty filters detected")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """The tensors are small: threads would wait for each other more than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def sounds(samples, seed=0, batch=1):

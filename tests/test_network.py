@@ -20,13 +20,7 @@ SMALL = Config(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """The tensors are small: threads would wait for each other more than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def recognizer(cell="gru", seed=0, config=SMALL, labels=LABELS):

@@ -109,13 +109,7 @@ def config_file(data_folder):
     return file
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread_and_the_random_numbers_of_others():
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(state)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def start(config_file, folder, *overrides, resume=False):
