@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from speechrnn.card import Card
 from speechrnn.errors import InputError
 
-SHOWN_FROM = 0.05  # labels whose posterior never gets that high aren't named
+SHOWN_FROM = 0.15  # labels whose posterior never gets that high aren't named
 DYNAMIC_RANGE_DB = 80
 
 

@@ -102,6 +102,7 @@ class TrainConfig:
     workers: int = 1  # processes that prepare batches
     threads: int = 0  # of torch; 0: one for each core
     seed: int = 1
+    start_from: str = ""  # a checkpoint whose weights are the first ones, for a recipe in stages
     accelerator: str = "auto"
     precision: str = "32-true"
 

@@ -89,6 +89,8 @@ class Run:
         self.fabric.seed_everything(train.seed, verbose=False)
         self.labels = corpus.task_labels(config.data.task)
         recognizer = Recognizer(config, self.labels)
+        if train.start_from and not resume:
+            self._load(recognizer, Path(train.start_from), "weights")
         self.optimizer = torch.optim.AdamW(self._parameter_groups(recognizer), lr=train.learning_rate)
         self.model, self.optimizer = self.fabric.setup(recognizer, self.optimizer, _reapply_compile=False)
         self.recognizer: Recognizer = self.model.module
@@ -110,13 +112,18 @@ class Run:
             {"params": others, "weight_decay": 0.0},
         ]
 
-    def _restore(self) -> None:
-        content = checkpoint.read(self.last)
+    def _load(self, recognizer: Recognizer, path: Path, which: str) -> dict[str, Any]:
+        """Put the weights of a checkpoint into the recognizer, if it is of the same kind; returns the checkpoint."""
+        content = checkpoint.read(path)
         before, now = from_dict(content["config"]), self.config
         same = (before.front_end, before.network) == (now.front_end, now.network)
         if not same or content["labels"] != list(self.labels):
-            raise ConfigError(f"{self.last}: was trained with another network, front end or task: give --run-folder")
-        self.recognizer.load_state_dict(content["current"])
+            raise ConfigError(f"{path}: was trained with another network, front end or task: start a run without it")
+        recognizer.load_state_dict(content[which])
+        return content
+
+    def _restore(self) -> None:
+        content = self._load(self.recognizer, self.last, "current")
         self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.history, self.step = content["history"], content["step"]
