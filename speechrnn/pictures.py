@@ -54,7 +54,8 @@ def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, pa
     named = {}  # given to the legend by hand: it would leave out labels that begin with an underscore
     for index, label in enumerate(card.labels):
         shown = posteriors[:, index].max() >= SHOWN_FROM
-        (line,) = below.plot(ends, posteriors[:, index], lw=1.8 if shown else 0.5)
+        look = {"color": f"C{len(named)}", "lw": 1.8} if shown else {"color": "lightgrey", "lw": 0.8}
+        (line,) = below.plot(ends, posteriors[:, index], **look)
         if shown:
             named[label] = line
     below.axvline(len(samples) / card.sample_rate, color="grey", ls=":", lw=1)

@@ -349,6 +349,20 @@ def test_a_run_is_not_resumed_with_another_network_or_task(finished, config_file
         start(config_file, finished[0], change, resume=True)
 
 
+def test_a_second_stage_starts_from_the_weights_of_the_first(finished, config_file, tmp_path):
+    best = finished[0] / "best.pt"
+    run = start(config_file, tmp_path / "second", f"train.start_from={best}")
+    expected = checkpoint.read(best)["weights"]
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in run.recognizer.state_dict().items())
+    assert run.history == []
+
+
+@pytest.mark.parametrize("change", ["network.hidden_size=12", "data.task=low,high"])
+def test_a_second_stage_of_another_network_is_refused(finished, config_file, tmp_path, change):
+    with pytest.raises(ConfigError, match=r"best\.pt"):
+        start(config_file, tmp_path / "second", f"train.start_from={finished[0] / 'best.pt'}", change)
+
+
 def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
     with pytest.raises(ConfigError, match=r"train\.batch_size"):
         start(config_file, tmp_path / "run", "train.batch_size=1000").fit()
