@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from speechrnn.card import Card
 from speechrnn.errors import InputError
@@ -51,7 +52,9 @@ def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, pa
     above.set_title(title, parse_math=False)  # a file name may hold dollar signs
     above.set(ylabel="frequency (kHz)")
     ends = np.arange(1, len(posteriors) + 1) * card.block_seconds  # a posterior is known at the end of its block
-    named = {}  # given to the legend by hand: it would leave out labels that begin with an underscore
+    named: dict[
+        str, Line2D
+    ] = {}  # given to the legend by hand: it would leave out labels that begin with an underscore
     for index, label in enumerate(card.labels):
         shown = posteriors[:, index].max() >= SHOWN_FROM
         look = {"color": f"C{len(named)}", "lw": 1.8} if shown else {"color": "lightgrey", "lw": 0.8}

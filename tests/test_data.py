@@ -270,3 +270,25 @@ def test_a_word_without_clips_is_named(folder):
     config = Config(data=DataConfig(folder=str(folder), task="yes,zebra"))
     with pytest.raises(ConfigError, match="zebra"):
         TrainingData(config, task_labels("yes,zebra"))
+
+
+def test_twins_are_the_same_clips_recorded_twice(folder):
+    augment = replace(QUIET, twins=True, gain_probability=1.0, gain_low_db=-6.0, gain_high_db=-6.0)
+    data = TrainingData(settings(folder, augment), LABELS)
+    audio, target = data[0]
+    assert len(audio) == len(target) == BATCH
+    assert data.clips_per_batch == BATCH // 2
+    assert torch.equal(target[: BATCH // 2], target[BATCH // 2 :])
+    assert audio.abs().max() > 0
+    assert torch.equal(audio[: BATCH // 2], audio[BATCH // 2 :])  # with one level there is but one way to record
+
+
+def test_twins_differ_in_level(folder):
+    augment = replace(QUIET, twins=True, gain_probability=1.0)
+    audio, _ = TrainingData(settings(folder, augment), LABELS)[0]
+    first, second = audio.chunk(2)
+    rows = (first.abs().amax(1) > 0) & (first.abs().amax(1) < 1) & (second.abs().amax(1) < 1)
+    gains = second.norm(dim=1)[rows] / first.norm(dim=1)[rows]
+    assert len(gains) > 0
+    assert (gains - 1).abs().min() > 1e-3
+    torch.testing.assert_close(first[rows] * gains[:, None], second[rows], rtol=1e-4, atol=1e-6)

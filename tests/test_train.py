@@ -24,7 +24,7 @@ from speechrnn.training import checkpoint, config
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.network import Recognizer
 from speechrnn.training.partition import partition
-from speechrnn.training.train import Run, clip_logits, gradient_norms, learning_rate, predict
+from speechrnn.training.train import Run, clip_logits, divergence, gradient_norms, learning_rate, predict
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["high", "low", "_unknown_", "_silence_"]
@@ -347,6 +347,25 @@ def test_nothing_to_resume_is_said(config_file, tmp_path):
 def test_a_run_is_not_resumed_with_another_network_or_task(finished, config_file, change):
     with pytest.raises(ConfigError, match=r"last\.pt"):
         start(config_file, finished[0], change, resume=True)
+
+
+def test_posteriors_that_agree_do_not_diverge_and_others_do_alike_both_ways():
+    first, second = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    assert divergence(first, first + 5.0) == pytest.approx(0.0, abs=1e-6)  # logits are relative
+    p, q = first.softmax(1), second.softmax(1)
+    expected = 0.5 * ((p * (p / q).log()).sum() + (q * (q / p).log()).sum())
+    assert divergence(first, second) == pytest.approx(float(expected), rel=1e-5)
+    assert divergence(second, first) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_consistency_without_twins_is_refused(config_file, tmp_path):
+    with pytest.raises(ConfigError, match=r"augment\.twins"):
+        start(config_file, tmp_path / "run", "train.consistency=1.0")
+
+
+def test_a_run_with_twins_learns_too(config_file, tmp_path):
+    run = start(config_file, tmp_path / "run", "augment.twins=true", "train.consistency=1.0")
+    assert run.fit()["validation_accuracy"] > 0.6
 
 
 def test_a_second_stage_starts_from_the_weights_of_the_first(finished, config_file, tmp_path):

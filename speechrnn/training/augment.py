@@ -63,11 +63,19 @@ class Augment:
                     self._add_noise(rng, canvas[row], sound, noise)
             if rng.random() < 0.5:
                 canvas[row, length - tail :] = 0.0
+        takes = [self._record(rng, canvas) for _ in range(2 if c.twins else 1)]
+        return torch.cat(takes)
+
+    def _record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+        """What a microphone and its converter make of the sounds [batch, samples]: level, clipping, perhaps 8 bits."""
+        c = self.config
+        taken = sounds.clone()
+        for row in range(len(taken)):
             if rng.random() < c.eight_bit_probability:
-                canvas[row] = torch.round(canvas[row] * 128.0) / 128.0  # a converter of eight bits
+                taken[row] = torch.round(taken[row] * 128.0) / 128.0
             if rng.random() < c.gain_probability:
-                canvas[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
-        return canvas.clamp_(-1.0, 1.0)
+                taken[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
+        return taken.clamp_(-1.0, 1.0)
 
     def _speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """Faster or slower, pitch with it; two speeds a batch, each for half of the chosen rows."""

@@ -84,6 +84,7 @@ class AugmentConfig:
     frequency_mask_bands: int = 7
     time_masks: int = 2
     time_mask_frames: int = 18
+    twins: bool = False  # each clip of a batch is recorded twice, at two levels; see train.consistency
     long_batch_probability: float = 0.15  # batches whose clips stand in up to two seconds of sound
 
 
@@ -97,6 +98,7 @@ class TrainConfig:
     warmup_share: float = 0.03  # of all steps
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    consistency: float = 0.0  # weight of the divergence between the posteriors of twins
     clip_gradient_norm: float = 2.0
     average_decay: float = 0.999  # exponential moving average of the weights
     workers: int = 1  # processes that prepare batches
@@ -123,6 +125,12 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.consistency and not self.augment.twins:
+            raise ConfigError("train.consistency: needs augment.twins = true")
+        if self.augment.twins and self.train.batch_size % 2:
+            raise ConfigError("train.batch_size: must be even with augment.twins")
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))
@@ -158,7 +166,7 @@ def _build(cls: type, values: dict[str, Any], where: str) -> Any:
             if not math.isfinite(value):
                 raise ConfigError(f"{name}: {value} is not a finite number")
             built[key] = float(value)
-        elif hint in (int, str) and type(value) is hint:
+        elif hint in (int, str, bool) and type(value) is hint:
             built[key] = value
         elif hint == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
             built[key] = tuple(value)

@@ -102,6 +102,7 @@ class TrainingData(Dataset):
         self.noise = Recordings(read_all(self._recordings(config.data.noise_folders), whole, progress))
         self.speech = Recordings(read_all(self._recordings(config.data.speech_folders), whole, progress))
         self.augment = Augment(config.augment)
+        self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
         self.block_length = HOPS_PER_BLOCK * config.front_end.hop_length
         words = [w for w in self.by_word if self.label_of[w] not in (corpus.UNKNOWN, corpus.SILENCE)]
         self.clips_per_word = round(np.mean([len(self.by_word[w]) for w in words]))
@@ -136,10 +137,10 @@ class TrainingData(Dataset):
         self.order = [order[i] for i in rng.permutation(len(order))]
 
     def __len__(self) -> int:
-        return len(self.order) // self.config.train.batch_size
+        return len(self.order) // self.clips_per_batch
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        size = self.config.train.batch_size
+        size = self.clips_per_batch
         rng = np.random.default_rng((self.config.train.seed, self.epoch, index))
         chosen = self.order[index * size : (index + 1) * size]
         tail = int(self.config.tail_seconds * SAMPLE_RATE)
@@ -153,7 +154,8 @@ class TrainingData(Dataset):
             elif clip == -1:
                 sounds[row] = torch.from_numpy(self.speech.cut(rng, CLIP_SAMPLES))
         silent = np.array([clip == -2 for clip, _ in chosen])
-        return self.augment(rng, sounds, silent, self._noise, length, tail), torch.tensor([y for _, y in chosen])
+        batch = self.augment(rng, sounds, silent, self._noise, length, tail)
+        return batch, torch.tensor([label for _, label in chosen]).repeat(len(batch) // size)
 
     def _noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
         """Half of the noise is the data set's own background, half is from the other folders."""

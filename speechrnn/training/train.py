@@ -46,6 +46,13 @@ def moving_average(decay: float) -> Callable:
     return update
 
 
+def divergence(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of the Kullback-Leibler divergences both ways between posteriors, of logits (R-Drop, arXiv:2106.14448)."""
+    one, other = first.log_softmax(1), second.log_softmax(1)
+    ways = [F.kl_div(a, b, log_target=True, reduction="batchmean") for a, b in ((one, other), (other, one))]
+    return torch.stack(ways).mean()
+
+
 def gradient_norms(network: nn.Module) -> dict[str, float]:
     """Norm of the gradient of each layer, in the recurrent stack of each weight: here one sees it vanish or explode."""
     squares: dict[str, float] = {}
@@ -143,7 +150,7 @@ class Run:
             ]
         parameters = sum(p.numel() for p in self.recognizer.parameters())
         self.console.print(
-            f"{len(self.data.clips)} training clips, {len(self.data) * self.config.train.batch_size} an epoch;"
+            f"{len(self.data.clips)} training clips, {len(self.data) * self.data.clips_per_batch} an epoch;"
             f" {len(held_out)} validation clips; {parameters} parameters; run folder {self.folder}"
         )
         self.steps = self.config.train.epochs * len(self.data)
@@ -184,6 +191,8 @@ class Run:
         self.model.train()
         logits = clip_logits(self.recognizer, audio, self.spec_augment)
         loss = F.cross_entropy(logits, target, label_smoothing=self.config.train.label_smoothing)
+        if self.config.train.consistency:
+            loss = loss + self.config.train.consistency * divergence(*logits.chunk(2))
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm: Any = self.fabric.clip_gradients(
