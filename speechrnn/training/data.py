@@ -21,6 +21,7 @@ from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
 from speechrnn.training.network import HOPS_PER_BLOCK
 
+PREFETCHED_BATCHES = 8  # of each worker
 CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -169,7 +170,7 @@ class TrainingData(Dataset):
             self,
             batch_size=None,
             num_workers=workers,
-            prefetch_factor=8 if workers else None,
+            prefetch_factor=PREFETCHED_BATCHES if workers else None,
             worker_init_fn=_one_thread,
         )
 

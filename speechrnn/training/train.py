@@ -24,7 +24,7 @@ from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config, TrainConfig, from_dict
-from speechrnn.training.data import TrainingData, evaluation_tensors
+from speechrnn.training.data import PREFETCHED_BATCHES, TrainingData, evaluation_tensors
 from speechrnn.training.network import Recognizer
 
 
@@ -281,20 +281,22 @@ class Run:
         counts = confusion_matrix(target, predict(model, audio), labels=range(len(self.labels)))
         pictures.confusions(counts, self.labels, self.folder / "confusion.png")
 
-    def _measure_rates(self, batches: int = 12) -> None:
+    def _measure_rates(self, batches: int = 16) -> None:
         """Print clips per second of data and network, each alone and both together: which one waits for the other?"""
 
         def rate(source: Iterator[tuple[Tensor, Tensor]], learn: bool) -> float:
-            next(source)  # workers start, kernels are chosen
-            clips, started = 0, time.perf_counter()
-            for audio, _ in itertools.islice(source, batches):
+            clips, started = 0, 0.0
+            for number, (audio, _) in enumerate(itertools.islice(source, batches + ahead)):
                 if learn:
                     clip_logits(self.recognizer, audio, self.spec_augment).sum().backward()
                 clips += len(audio)
+                if number + 1 == ahead:  # by now workers have started and prepared all that they may prepare beforehand
+                    clips, started = 0, time.perf_counter()
             return clips / max(time.perf_counter() - started, 1e-9)
 
-        batches = min(batches, len(self.data) - 1)
-        if batches < 1:
+        ahead = min(PREFETCHED_BATCHES, len(self.data) - 1)
+        batches = min(batches, len(self.data) - ahead)
+        if ahead < 1:
             return
         kept = {name: tensor.clone() for name, tensor in self.recognizer.state_dict().items()}
         ready = self.fabric.to_device(self.data[0])
