@@ -115,10 +115,14 @@ def _front_end(graph: Graph, model: Recognizer, tail: str) -> tuple[str, str]:
     missing = c.n_fft - c.window_length
     padded = graph.add("Pad", [heard, graph.constant([0, missing, 0, 0], "front_padding")], "padded")
     signal = graph.add("Unsqueeze", [padded, graph.constant([2], "axis_2")], "signal")
-    window = graph.weight(torch.nn.functional.pad(front_end.window, (missing, 0)), "window")
+    # In double precision: beside a loud tone, float32 rounding is as large as what quiet bands hold, and the logarithm
+    # makes that visible.
+    signal = graph.add("Cast", [signal], "signal_double", to=TensorProto.DOUBLE)
+    window = graph.constant(torch.nn.functional.pad(front_end.window, (missing, 0)).double().numpy(), "window")
     hop = graph.constant(np.array(c.hop_length, np.int64), "hop_length")
     spectrum = graph.add("STFT", [signal, hop, window], "spectrum", onesided=1)  # [batch, hops, bins, 2]
     square = graph.add("ReduceSumSquare", [spectrum], "power", axes=[3], keepdims=0)
+    square = graph.add("Cast", [square], "power_single", to=TensorProto.FLOAT)
     mel = graph.add("MatMul", [square, graph.weight(front_end.bands, "mel_bands")], "mel_power")
     offset = graph.add("Add", [mel, graph.scalar(c.log_offset, "log_offset")], "mel_offset")
     log_mel = graph.add("Log", [offset], "log_mel")

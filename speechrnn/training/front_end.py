@@ -35,9 +35,9 @@ class FrontEnd(nn.Module):
 
     def mel_power(self, audio: Tensor) -> Tensor:
         """[batch, tail_length + hops * hop_length] -> [batch, hops, n_mels], before the logarithm."""
-        frames = audio.unfold(-1, self.config.window_length, self.config.hop_length) * self.window
-        spectrum = torch.fft.rfft(frames, self.config.n_fft)
-        return (spectrum.real.square() + spectrum.imag.square()) @ self.bands
+        frames = audio.unfold(-1, self.config.window_length, self.config.hop_length).double() * self.window
+        spectrum = torch.fft.rfft(frames, self.config.n_fft)  # in double precision, see export.graph
+        return (spectrum.real.square() + spectrum.imag.square()).to(self.bands.dtype) @ self.bands
 
     def forward(self, audio: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Sound [batch, samples] after `tail` [batch, tail_length] -> frames [batch, hops, n_mels], next tail."""
