@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +100,7 @@ class Model:
         if inputs["state"][-1:] != [self.card.state_size] or outputs["probabilities"][-1:] != [len(self.card.labels)]:
             raise ModelError(f"{self.path}: its graph doesn't fit its model card: export it again")
 
-    @cached_property
+    @property
     def labels(self) -> tuple[str, ...]:
         return self.card.labels
 
@@ -114,16 +113,11 @@ class Model:
 
         The sound starts from a fresh state; what is left of its last block is silence too.
         """
-        return self._posteriors([samples])[0]
-
-    def _posteriors(self, sounds: list[np.ndarray]) -> np.ndarray:
-        """[sounds, blocks, labels]; the sounds need the same number of blocks."""
         block = self.card.block_length
-        blocks = -(-len(sounds[0]) // block) + self.card.blocks(self.card.tail_seconds)
-        batch = np.zeros((len(sounds), blocks * block), np.float32)
-        for row, samples in zip(batch, sounds, strict=True):
-            row[: len(samples)] = samples
-        return self.stream(len(sounds)).process(batch)
+        blocks = -(-len(samples) // block) + self.card.blocks(self.card.tail_seconds)
+        whole = np.zeros((1, blocks * block), np.float32)
+        whole[0, : len(samples)] = samples
+        return self.stream().process(whole)[0]
 
     def classify(self, sound: Sound) -> Classification:
         """One label for a clip.
@@ -137,7 +131,7 @@ class Model:
         speechrnn.errors.AudioError
             if the sound can't be read, holds NaN, or is shorter than 0.05 s or longer than 60 s
         """
-        return self._decide(self.posteriors(self.load_clip(sound)))
+        return self.decide(self.posteriors(self.load_clip(sound)))
 
     def load_clip(self, sound: Sound) -> np.ndarray:
         """A clip as float32 [samples] at 16 kHz, checked as `classify` says."""
@@ -180,8 +174,8 @@ class Model:
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(one, sounds)
 
-    def _decide(self, posteriors: np.ndarray) -> Classification:
-        """The label of a clip: the smoothed posterior at its end."""
+    def decide(self, posteriors: np.ndarray) -> Classification:
+        """The label of a clip, from its `posteriors` [blocks, labels]: the smoothed posterior at its end."""
         smoothed = posteriors[-self.card.blocks(self.card.smoothing_seconds) :].mean(axis=0)
         order = np.argsort(-smoothed, kind="stable")
         posterior = {self.labels[i]: float(smoothed[i]) for i in order}

@@ -27,7 +27,8 @@ def plot(
 
         recogniser = Model(model)
         samples = recogniser.load_clip(clip)
-        label = recogniser.classify(samples)
+        posteriors = recogniser.posteriors(samples)
+        label = recogniser.decide(posteriors)
         title = f"{audio.source_name(clip.name)}: {label.label} ({label.probability:.2f})"
-        pictures.clip(samples, recogniser.posteriors(samples), recogniser.card, title, target)
+        pictures.clip(samples, posteriors, recogniser.card, title, target)
         typer.echo(f"{target}: {label.label} {label.probability:.3f}")

@@ -45,7 +45,8 @@ class Augment:
         """Augment `sounds` [batch, samples] onto a canvas [batch, length].
 
         `silent` [batch] marks rows of noise alone. The last `tail` samples are digital silence in half of the rows,
-        as at the end of a clip; in the others the noise goes on, as it does live.
+        as at the end of a clip; in the others the noise goes on, as it does live. With twins, the batch comes out
+        twice: [2 * batch, length].
         """
         c = self.config
         sounds = self._filter(rng, self._speed(rng, sounds))

@@ -74,10 +74,15 @@ def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None
 
 
 @torch.no_grad()
-def predict(model: Recognizer, audio: Tensor, batch_size: int = 128) -> Tensor:
-    """The label of each clip [clips]."""
+def evaluation_logits(model: Recognizer, audio: Tensor, batch_size: int = 128) -> Tensor:
+    """Logits [clips, labels] without dropout, a batch at a time."""
     model.eval()
-    return torch.cat([clip_logits(model, part).argmax(1) for part in audio.split(batch_size)])
+    return torch.cat([clip_logits(model, part) for part in audio.split(batch_size)])
+
+
+def predict(model: Recognizer, audio: Tensor) -> Tensor:
+    """The label of each clip [clips]."""
+    return evaluation_logits(model, audio).argmax(1)
 
 
 class Run:
@@ -224,10 +229,7 @@ class Run:
             layer: norm * clipped for layer, norm in gradient_norms(self.recognizer).items()
         }  # as before clipping
         audio, target = self.validation
-        average = cast(Recognizer, self.average.module)
-        with torch.no_grad():
-            average.eval()
-            logits = torch.cat([clip_logits(average, part) for part in audio.split(128)])
+        logits = evaluation_logits(cast(Recognizer, self.average.module), audio)
         recalls = recall_score(
             target.cpu(), logits.argmax(1).cpu(), labels=target.unique().tolist(), average=None, zero_division=0.0
         )
