@@ -4,6 +4,7 @@ No exporter stands between: the graph has only what is needed, its batch and tim
 change it. `export.to_onnx` compares both before a file is written. Batch normalisation is folded into the convolutions.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,12 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.network import CausalConvolution, Recognizer
 
-OPSET = 17  # the first with STFT
+OPSET = 17
 IR_VERSION = 8  # of the same age
+MOST_COLUMNS = 8  # of the second step of the Fourier transform: more need larger matrices
 RECURRENT = {  # cell: operator, torch's gate order -> ONNX's
     "gru": ("GRU", (1, 0, 2)),  # torch r, z, n; ONNX z, r, h
     "lstm": ("LSTM", (0, 3, 1, 2)),  # torch i, f, g, o; ONNX i, o, f, c
@@ -67,29 +70,32 @@ def build(model: Recognizer) -> onnx.ModelProto:
     """The stateful waveform graph: `audio`, `state` -> `probabilities`, `next_state`."""
     graph, network = Graph(), model.network
     names = [f"tail_{i}" for i in range(len(network.convolutions))]
-    sizes = [model.front_end.tail_length, *network.state_sizes]
-    audio_tail, *tails, hidden, pool = graph.split("state", sizes, ["audio_tail", *names, "hidden", "pool"], axis=1)
+    memory = _recurrent_states(model)
+    hidden_sizes = [network.config.hidden_size] * len(memory)
+    sizes = [model.front_end.tail_length, *network.state_sizes[:-1], *hidden_sizes]
+    starts = [f"{state}_row" for state in memory]
+    audio_tail, *parts = graph.split("state", sizes, ["audio_tail", *names, *starts], axis=1)
+    tails = parts[: len(names)]
 
     frames, next_audio_tail = _front_end(graph, model, audio_tail)
-    next_state = [next_audio_tail]
-    rows = graph.add("Unsqueeze", [frames, graph.constant([1], "axis_1")], "rows")
+    next_state, rows = [next_audio_tail], frames
     for i, (convolution, tail) in enumerate(zip(network.convolutions, tails, strict=True)):
         assert isinstance(convolution, CausalConvolution)
         rows, next_tail = _convolution(graph, convolution, rows, tail, f"convolution_{i}")
         next_state.append(next_tail)
-    # [batch, channels, blocks, bands] -> [blocks, batch, channels * bands]: ONNX wants time first, so it stays first
-    rows = graph.add("Transpose", [rows], "blocks_first", perm=[2, 0, 1, 3])
-    rows = graph.reshape(rows, [0, 0, -1], "block_rows")
-    features = graph.add(
-        "MatMul", [rows, graph.weight(network.features.weight.T, "features_weight")], "features_product"
-    )
-    features = graph.add("Add", [features, graph.weight(network.features.bias, "features_bias")], "features_sum")
-    features = graph.add("Relu", [features], "features")
-    outputs, next_hidden = _recurrent(graph, model, features, hidden)
-    logits, next_pool = _pooling(graph, model, outputs, pool)
+    # The linear layer is a convolution over all bands; what it leaves is [batch, features, blocks, 1].
+    shape = network.features.out_features, network.config.channels, 1, -1
+    weights = graph.weight(network.features.weight.reshape(shape), "features_weight")
+    inputs = [rows, weights, graph.weight(network.features.bias, "features_bias")]
+    features = graph.add("Relu", [graph.add("Conv", inputs, "features_sum")], "features_last")
+    features = graph.add("Squeeze", [features, graph.constant([3], "axis_3")], "features_second")
+    features = graph.add("Transpose", [features], "features", perm=[2, 0, 1])  # ONNX wants time first
+    outputs, next_hidden = _recurrent(graph, model, features)
+    logits = graph.add("MatMul", [outputs, graph.weight(network.output.weight.T, "output_weight")], "output_product")
+    logits = graph.add("Add", [logits, graph.weight(network.output.bias, "output_bias")], "logits")
     softmax = graph.add("Softmax", [logits], "posteriors", axis=-1)
     graph.add("Transpose", [softmax], "probabilities", perm=[1, 0, 2])
-    graph.add("Concat", [*next_state, next_hidden, next_pool], "next_state", axis=1)
+    graph.add("Concat", [*next_state, *next_hidden], "next_state", axis=1)
 
     def value(name: str, *shape: int | str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -107,28 +113,72 @@ def build(model: Recognizer) -> onnx.ModelProto:
 
 
 def _front_end(graph: Graph, model: Recognizer, tail: str) -> tuple[str, str]:
-    """Normalised log-mel frames [batch, hops, n_mels] and the next sound tail."""
+    """Normalised log-mel frames [batch, 1, hops, n_mels] and the next sound tail."""
     c, front_end = model.config.front_end, model.front_end
     heard = graph.add("Concat", [tail, "audio"], "heard", axis=1)
     next_tail = graph.last(heard, front_end.tail_length, 1, "next_audio_tail")
-    # The STFT operator has no window shorter than its transform: zeros in front of the window, and of the sound.
-    missing = c.n_fft - c.window_length
-    padded = graph.add("Pad", [heard, graph.constant([0, missing, 0, 0], "front_padding")], "padded")
-    signal = graph.add("Unsqueeze", [padded, graph.constant([2], "axis_2")], "signal")
-    # In double precision: beside a loud tone, float32 rounding is as large as what quiet bands hold, and the logarithm
-    # makes that visible.
-    signal = graph.add("Cast", [signal], "signal_double", to=TensorProto.DOUBLE)
-    window = graph.constant(torch.nn.functional.pad(front_end.window, (missing, 0)).double().numpy(), "window")
-    hop = graph.constant(np.array(c.hop_length, np.int64), "hop_length")
-    spectrum = graph.add("STFT", [signal, hop, window], "spectrum", onesided=1)  # [batch, hops, bins, 2]
-    square = graph.add("ReduceSumSquare", [spectrum], "power", axes=[3], keepdims=0)
-    square = graph.add("Cast", [square], "power_single", to=TensorProto.FLOAT)
-    mel = graph.add("MatMul", [square, graph.weight(front_end.bands, "mel_bands")], "mel_power")
+    square, mel_bands = _power_spectrum(graph, heard, c, front_end.window, front_end.bands)
+    mel = graph.add("MatMul", [square, graph.weight(mel_bands, "mel_bands")], "mel_power")
     offset = graph.add("Add", [mel, graph.scalar(c.log_offset, "log_offset")], "mel_offset")
     log_mel = graph.add("Log", [offset], "log_mel")
     scale, bias = _affine(model.network.input_norm)
     scaled = graph.add("Mul", [log_mel, graph.weight(scale, "band_scale")], "log_mel_scaled")
     return graph.add("Add", [scaled, graph.weight(bias, "band_bias")], "frames"), next_tail
+
+
+def _power_spectrum(
+    graph: Graph, heard: str, c: FrontEndConfig, window: torch.Tensor, bands: torch.Tensor
+) -> tuple[str, torch.Tensor]:
+    """Power [batch, 1, hops, rows] of the frames, and the mel bands [rows, n_mels] that fit its order of frequencies.
+
+    The Fourier transform in two steps (Cooley and Tukey 1965), each a product with a small matrix: n_fft = many * few,
+    sample n = few * n1 + n2, frequency k = k1 + many * k2. First over n1, for k1 up to many / 2 (the rest is
+    mirrored, since sound is real); then over n2, with the twiddle factors in the matrix of each k1. A frame is a whole
+    number of hops, so that frames are slices of a table of hops; in front of the window there are zeros. All in double
+    precision: beside a loud tone, float32 rounding is as large as what quiet bands hold, and the logarithm makes that
+    visible.
+    """
+    hops = -(-c.window_length // c.hop_length)
+    length = hops * c.hop_length
+    few = math.gcd(length, c.n_fft, MOST_COLUMNS)
+    many, kept = c.n_fft // few, c.n_fft // few // 2 + 1
+    first = np.exp(-2j * np.pi * np.outer(np.arange(kept), np.arange(length // few)) / many)
+    frequencies = np.arange(kept)[:, None] + many * np.arange(few)  # [k1, k2]
+    second = np.exp(-2j * np.pi * np.arange(few)[None, :, None] * frequencies[:, None, :] / c.n_fft)  # [k1, n2, k2]
+    real = np.concatenate([second.real, second.imag], axis=2)  # of what the real part of n2 gives
+    imaginary = np.concatenate([-second.imag, second.real], axis=2)
+    parts = np.stack([first.real, first.imag], axis=1).reshape(2 * kept, -1)  # real and imaginary part of each k1
+
+    padding = [0, length - c.window_length, 0, 0]
+    padded = graph.add("Pad", [heard, graph.constant(padding, "front_padding")], "padded")
+    table = graph.reshape(padded, [0, -1, c.hop_length], "hops")
+    table = graph.add("Cast", [table], "hops_double", to=TensorProto.DOUBLE)
+    slices = []
+    for i in range(hops):
+        end = i - hops + 1 or np.iinfo(np.int64).max
+        bounds = [("start", [i]), ("end", [end]), ("axis", [1])]
+        inputs = [table, *(graph.constant(v, f"hop_{i}_{k}") for k, v in bounds)]
+        slices.append(graph.add("Slice", inputs, f"hop_{i}"))
+    frames = graph.add("Concat", slices, "unweighted_frames", axis=2) if hops > 1 else slices[0]
+    weights = np.pad(window.double().numpy(), (length - c.window_length, 0))
+    frames = graph.add("Mul", [frames, graph.constant(weights, "window")], "weighted_frames")
+    # [batch, hops, length / few, few] -> [batch, hops, 2 * kept, few] -> [kept, batch, hops, 2 * few]
+    frames = graph.add("Reshape", [frames, graph.constant([0, 0, length // few, few], "frame_shape")], "frame_rows")
+    product = graph.add("MatMul", [graph.constant(parts, "fourier_first"), frames], "first_product")
+    product = graph.reshape(product, [0, 0, kept, 2 * few], "first_parts")
+    product = graph.add("Transpose", [product], "first_transform", perm=[2, 0, 1, 3])
+    matrices = graph.constant(np.concatenate([real, imaginary], axis=1)[:, None], "fourier_second")
+    product = graph.add("MatMul", [product, matrices], "second_product")
+    product = graph.reshape(product, [0, 0, 0, 2, few], "spectrum")
+    square = graph.add("ReduceSumSquare", [product], "power_rows", axes=[3], keepdims=0)  # [kept, batch, hops, few]
+    square = graph.add("Cast", [square], "power_single", to=TensorProto.FLOAT)
+    square = graph.add("Transpose", [square], "power_last", perm=[1, 2, 0, 3])
+    square = graph.reshape(square, [0, 1, -1, kept * few], "power")
+
+    mirrored = np.minimum(frequencies, c.n_fft - frequencies).ravel()
+    once = np.zeros(len(mirrored), bool)
+    once[np.unique(mirrored, return_index=True)[1]] = True  # some frequencies come twice, as themselves and mirrored
+    return square, bands[mirrored] * torch.from_numpy(once)[:, None]
 
 
 def _affine(norm: torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -167,16 +217,21 @@ def _convolution(graph: Graph, layer: CausalConvolution, rows: str, tail: str, n
     return graph.add("Relu", [out], name), next_tail
 
 
-def _recurrent(graph: Graph, model: Recognizer, features: str, flat: str) -> tuple[str, str]:
-    """The recurrent stack over [blocks, batch, features]; the flat state has a row of `hidden_size` a layer."""
+def _recurrent_states(model: Recognizer) -> list[str]:
+    """The parts of the recurrent state, each [batch, hidden_size], in the order of the flat state."""
+    kinds = ["hidden", "memory"] if model.config.network.cell == "lstm" else ["hidden"]
+    return [f"{kind}_{layer}" for kind in kinds for layer in range(model.config.network.layers)]
+
+
+def _recurrent(graph: Graph, model: Recognizer, features: str) -> tuple[str, list[str]]:
+    """The recurrent stack over [blocks, batch, features]; its next states as parts of the flat state."""
     config, cell = model.config.network, model.network.cell
     operator, gates = RECURRENT[config.cell]
     kinds = ["hidden", "memory"] if config.cell == "lstm" else ["hidden"]
-    states = [f"{kind}_{layer}" for kind in kinds for layer in range(config.layers)]
-    starts = graph.split(flat, [config.hidden_size] * len(states), [f"{state}_row" for state in states], axis=1)
+    states = _recurrent_states(model)
     start = {
-        state: graph.add("Unsqueeze", [row, graph.constant([0], "axis_0")], f"{state}_start")
-        for state, row in zip(states, starts, strict=True)
+        state: graph.add("Unsqueeze", [f"{state}_row", graph.constant([0], "axis_0")], f"{state}_start")
+        for state in states
     }
 
     def ordered(tensor: torch.Tensor) -> torch.Tensor:
@@ -198,31 +253,4 @@ def _recurrent(graph: Graph, model: Recognizer, features: str, flat: str) -> tup
         graph.add(operator, inputs, f"{name}_directions", finals, hidden_size=config.hidden_size, **attributes)
         rows = graph.add("Squeeze", [f"{name}_directions", graph.constant([1], "axis_1")], name)
     ends = [graph.add("Squeeze", [f"{s}_end", graph.constant([0], "axis_0")], f"{s}_next") for s in states]
-    return rows, graph.add("Concat", ends, "next_hidden", axis=1)
-
-
-def _pooling(graph: Graph, model: Recognizer, outputs: str, pool: str) -> tuple[str, str]:
-    """Leaky attention as a linear recurrence: an RNN whose activation is the identity."""
-    network, count = model.network, len(model.labels)
-    votes = graph.add("MatMul", [outputs, graph.weight(network.vote.weight.T, "vote_weight")], "vote_product")
-    votes = graph.add("Add", [votes, graph.weight(network.vote.bias, "vote_bias")], "votes")
-    # sigmoid(x) = 1 / (1 + exp(-x)): small weights must be right relatively, and onnxruntime's Sigmoid isn't
-    gate = graph.add("MatMul", [outputs, graph.weight(-network.attention.weight.T, "attention_weight")], "gate_product")
-    gate = graph.add("Add", [gate, graph.weight(-network.attention.bias, "attention_bias")], "gate_sum")
-    gate = graph.add("Exp", [gate], "gate_exponential")
-    gate = graph.add("Add", [gate, graph.scalar(1.0, "one")], "gate_denominator")
-    gate = graph.add("Reciprocal", [gate], "gate")
-    gate = graph.add("Add", [gate, graph.scalar(network.MIN_WEIGHT, "min_weight")], "attention")
-    weighted = graph.add("Mul", [votes, gate], "weighted_votes")
-    both = graph.add("Concat", [weighted, gate], "pool_input", axis=2)
-    unit = torch.eye(count + 1)[None]
-    start = graph.add("Unsqueeze", [pool, graph.constant([0], "axis_0")], "pool_start")
-    inputs = [both, graph.weight(unit, "pool_W"), graph.weight(unit * network.leak, "pool_R"), "", "", start]
-    graph.add(
-        "RNN", inputs, "pool_directions", ["pool_end"], hidden_size=count + 1, activations=["Affine"],
-        activation_alpha=[1.0], activation_beta=[0.0],
-    )  # fmt: skip
-    memory = graph.add("Squeeze", ["pool_directions", graph.constant([1], "axis_1")], "pool_memory")
-    numerator, denominator = graph.split(memory, [count, 1], ["pooled_votes", "pooled_weight"], axis=2)
-    next_pool = graph.add("Squeeze", ["pool_end", graph.constant([0], "axis_0")], "next_pool")
-    return graph.add("Div", [numerator, denominator], "logits"), next_pool
+    return rows, ends

@@ -17,35 +17,37 @@ import typer
 
 from export.graph import build
 from speechrnn import card
+from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import report_errors
 from speechrnn.errors import ModelError
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.network import Recognizer
+from speechrnn.training.train import SMOOTHING_BLOCKS
 
 TOLERANCE = 1e-5
-# Defaults of the decision, for the model card.
-SMOOTHING_SECONDS, THRESHOLD, REFRACTORY_SECONDS = 0.1, 0.8, 0.5
+THRESHOLD, HYSTERESIS, REFRACTORY_SECONDS = 0.8, 0.5, 0.5  # of the decision, for the model card
 
 
-def model_card(model: Recognizer, content: dict[str, Any]) -> card.Card:
+def model_card(model: Recognizer, content: dict[str, Any], threshold: float = THRESHOLD) -> card.Card:
     """The card of a checkpoint."""
     config = model.config
-    words = tuple(label for label in model.labels if label not in (corpus.UNKNOWN, corpus.SILENCE))
+    words = tuple(label for label in model.labels if label not in (corpus.UNKNOWN, card.SILENCE))
     figures = {"parameters": sum(p.numel() for p in model.parameters())}
     if content.get("history"):
-        figures["validation_accuracy"] = round(max(m["validation_accuracy"] for m in content["history"]), 5)
+        figures["validation_accuracy"] = round(content["history"][-1]["validation_accuracy"], 5)
     return card.Card(
         name=config.name,
         labels=model.labels,
         words=words,
-        sample_rate=16_000,
+        sample_rate=SAMPLE_RATE,
         block_length=model.block_length,
         state_size=model.state_size,
         front_end=asdict(config.front_end),
         network=asdict(config.network),
         tail_seconds=config.tail_seconds,
-        smoothing_seconds=SMOOTHING_SECONDS,
-        thresholds=dict.fromkeys(words, THRESHOLD),
+        smoothing_seconds=SMOOTHING_BLOCKS * model.block_length / SAMPLE_RATE,
+        thresholds=dict.fromkeys(words, threshold),
+        hysteresis=HYSTERESIS,
         refractory_seconds=REFRACTORY_SECONDS,
         training_data=config.data.sources,
         figures=figures,
@@ -79,7 +81,7 @@ def parity(model: Recognizer, graph: bytes, trials: int = 12, seed: int = 0) -> 
     return worst
 
 
-def export(checkpoint_path: Path, model_path: Path) -> float:
+def export(checkpoint_path: Path, model_path: Path, threshold: float = THRESHOLD) -> float:
     """Write the ONNX file of a checkpoint; returns the parity error.
 
     Raises
@@ -89,7 +91,7 @@ def export(checkpoint_path: Path, model_path: Path) -> float:
     """
     model, content = checkpoint.recognizer(checkpoint_path)
     proto = build(model)
-    onnx.helper.set_model_props(proto, {card.METADATA_KEY: model_card(model, content).to_json()})
+    onnx.helper.set_model_props(proto, {card.METADATA_KEY: model_card(model, content, threshold).to_json()})
     onnx.checker.check_model(proto, full_check=True)
     graph = proto.SerializeToString()
     error = parity(model, graph)
@@ -109,13 +111,16 @@ def export(checkpoint_path: Path, model_path: Path) -> float:
 def main(
     checkpoint_path: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt of a run folder")],
     model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="the ONNX file to write")],
+    threshold: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Posterior from which a word is detected in a stream")
+    ] = THRESHOLD,
 ) -> None:
     """Turn a checkpoint into one ONNX file, checked against torch before it is written.
 
     Example: python -m export.to_onnx runs/gru-12/best.pt model.onnx
     """
     with report_errors():
-        error = export(checkpoint_path, model_path)
+        error = export(checkpoint_path, model_path, threshold)
         size = model_path.stat().st_size
         typer.echo(f"{model_path}: {size / 1e6:.2f} MB, probabilities within {error:.1e} of torch")
 

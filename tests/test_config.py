@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from speechrnn.errors import ConfigError
 from speechrnn.training import config
-from speechrnn.training.config import Config, DataConfig, TrainConfig
+from speechrnn.training.config import Config, DataConfig, StreamConfig, TrainConfig
 
 
 @pytest.fixture
@@ -66,6 +66,9 @@ def test_an_override_beats_the_file_and_the_last_one_beats_the_first(toml):
         ("data.folder=", "data", "folder", ""),
         ('data.noise_folders=["a", "b"]', "data", "noise_folders", ("a", "b")),
         ("data.noise_folders=[]", "data", "noise_folders", ()),
+        ("stream.rows=0", "stream", "rows", 0),
+        ("stream.seconds=8", "stream", "seconds", 8.0),
+        ("train.freeze_normalisation=true", "train", "freeze_normalisation", True),
     ],
 )
 def test_an_override_has_the_type_of_its_setting(toml, override, table, key, value):
@@ -104,6 +107,16 @@ def test_a_string_keeps_the_spelling_that_it_was_given(toml, text):
         ("[front_end]\nn_fft = 513", "front_end"),
         ("[front_end]\nhop_length = 401", "front_end"),
         ("[front_end]\nhop_length = 0", "front_end"),
+        ("[stream]\nrows = -1", "stream"),
+        ("[stream]\nrows = 1.5", "stream.rows"),
+        ("[stream]\nseconds = 2.9", "stream"),
+        ("[stream]\nspeech_share = 0.9", "stream"),  # with the others, more than all rows
+        ("[stream]\nnoise_share = -0.1", "stream"),
+        ("[stream]\ncommand_share = 1.1", "stream"),
+        ("[stream]\ngap_low_seconds = -2.0", "stream"),
+        ("[stream]\ngap_low_seconds = 2.0", "stream"),
+        ("[network]\npooling_half_life_seconds = 2.0", "network.pooling_half_life_seconds"),
+        ('[train]\nfreeze_normalisation = "yes"', "train.freeze_normalisation"),
     ],
 )
 def test_a_wrong_setting_is_named(toml, text, named):
@@ -149,13 +162,25 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
 @settings(deadline=None, max_examples=60)
-@given(name=text, folder=text, others=st.lists(text, max_size=3), rate=finite, tail=finite, seed=st.integers(0, 2**31))
-def test_resolved_settings_read_back_as_they_were(tmp_path_factory, name, folder, others, rate, tail, seed):
+@given(
+    name=text,
+    folder=text,
+    others=st.lists(text, max_size=3),
+    rate=finite,
+    tail=finite,
+    seed=st.integers(0, 2**31),
+    stream=st.builds(StreamConfig, rows=st.integers(0, 99), seconds=st.floats(3, 99), weight=finite),
+    freeze=st.booleans(),
+)
+def test_resolved_settings_read_back_as_they_were(
+    tmp_path_factory, name, folder, others, rate, tail, seed, stream, freeze
+):
     written = Config(
         name=name,
         tail_seconds=tail,
         data=DataConfig(folder=folder, noise_folders=tuple(others)),
-        train=TrainConfig(learning_rate=rate, seed=seed),
+        stream=stream,
+        train=TrainConfig(learning_rate=rate, seed=seed, freeze_normalisation=freeze),
     )
     path = tmp_path_factory.mktemp("run") / "config.toml"
     path.write_text(written.to_toml(), encoding="utf-8", newline="")
@@ -169,3 +194,8 @@ SHIPPED = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=[path.name for path in SHIPPED])
 def test_the_shipped_settings_are_valid(path):
     assert config.load(path).data.folder
+
+
+def test_rows_of_a_stream_may_be_of_one_kind():
+    assert StreamConfig(speech_share=0.7, joined_share=0.2, noise_share=0.1).speech_share == 0.7
+    assert StreamConfig(speech_share=0.0, joined_share=0.0, noise_share=1.0).noise_share == 1.0

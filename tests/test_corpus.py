@@ -237,3 +237,10 @@ def test_other_sound_of_one_speaker_stays_on_one_side(tmp_path):
     by_reader = {name.split("-")[0] for name in kept}
     assert len(kept) == 3 * len(by_reader)
     assert 0.65 < len(by_reader) / 60 < 0.95
+
+
+def test_what_is_held_out_is_what_is_not_trained_on(tmp_path):
+    recordings = [tmp_path / f"{number}-1-0001.flac" for number in range(60)]
+    trained, held_out = list(corpus.of_training(recordings)), list(corpus.held_out(recordings))
+    assert held_out
+    assert sorted(trained + held_out) == sorted(recordings)

@@ -13,10 +13,11 @@ import torch
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
-from speechrnn.training.config import AugmentConfig, Config, DataConfig, TrainConfig
+from speechrnn.training.config import AugmentConfig, Config, DataConfig, StreamConfig, TrainConfig
 from speechrnn.training.corpus import SILENCE, UNKNOWN, task_labels
-from speechrnn.training.data import CLIP_SAMPLES, Recordings, TrainingData, evaluation_tensors, loudest_second
+from speechrnn.training.data import TrainingData, evaluation_tensors
 from speechrnn.training.partition import partition
+from speechrnn.training.sounds import CLIP_SAMPLES
 
 BATCH = 8
 LABELS = task_labels("yes,no,rare")
@@ -56,15 +57,20 @@ def folder(tmp_path_factory):
     return root
 
 
-def settings(folder, augment=QUIET, data=None, **train):
+NO_STREAM = StreamConfig(rows=0)
+
+
+def settings(folder, augment=QUIET, data=None, stream=NO_STREAM, **train):
     values = {"batch_size": BATCH, "workers": 0, "seed": 3, **train}
-    return Config(data=DataConfig(folder=str(folder), **(data or {})), augment=augment, train=TrainConfig(**values))
+    data = DataConfig(folder=str(folder), **(data or {}))
+    return Config(data=data, augment=augment, stream=stream, train=TrainConfig(**values))
 
 
 @pytest.fixture(scope="module")
 def busy(folder):
-    """Data with all of the augmentation."""
-    return TrainingData(settings(folder, AugmentConfig(long_batch_probability=0.5)), LABELS)
+    """Data with all of the augmentation, and a sequence besides."""
+    stream = StreamConfig(rows=1, seconds=3.0)
+    return TrainingData(settings(folder, AugmentConfig(long_batch_probability=0.5), stream=stream), LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +87,7 @@ def batches(data, workers=0, epoch=0):
 
 def equal(first, second):
     return len(first) == len(second) and all(
-        torch.equal(a, b) and torch.equal(x, y) for (a, x), (b, y) in zip(first, second, strict=True)
+        torch.equal(a, b) for batch, other in zip(first, second, strict=True) for a, b in zip(batch, other, strict=True)
     )
 
 
@@ -112,9 +118,9 @@ def test_epochs_differ_and_come_back(busy):
 
 def test_the_same_clips_sound_different_in_the_next_epoch(busy):
     busy.set_epoch(0)
-    audio, labels = busy[0]
+    audio, labels, _, _ = busy[0]
     busy.epoch = 1  # in the order of the epoch before
-    again, same_labels = busy[0]
+    again, same_labels, _, _ = busy[0]
     assert torch.equal(labels, same_labels)
     changed = [(row[:CLIP_SAMPLES] != other[:CLIP_SAMPLES]).any() for row, other in zip(audio, again, strict=True)]
     assert sum(changed) >= BATCH - 2  # digital silence stays what it is
@@ -153,7 +159,7 @@ def test_other_labels_have_their_shares(folder):
 
 def test_rare_other_words_count_for_more_than_their_share(plain):
     words = Counter()
-    of = {clip: word for word, clips in plain.by_word.items() for clip in clips}
+    of = {clip: word for word, clips in plain.sounds.by_word.items() for clip in clips}
     for epoch in range(30):
         plain.set_epoch(epoch)
         words.update(of[clip] for clip, label in plain.order if plain.labels[label] == UNKNOWN)
@@ -170,7 +176,8 @@ def test_a_batch_holds_the_clips_that_it_says(plain):
     """Without augmentation each row is a clip as it was read, then the tail of digital silence."""
     plain.set_epoch(0)
     for index in range(len(plain)):
-        audio, labels = plain[index]
+        audio, labels, sequences, targets = plain[index]
+        assert len(sequences) == len(targets) == 0
         assert audio.dtype == torch.float32
         assert labels.dtype == torch.int64
         for row, label, (clip, _) in zip(audio, labels, plain.order[index * BATCH :], strict=False):
@@ -178,24 +185,17 @@ def test_a_batch_holds_the_clips_that_it_says(plain):
             if name == SILENCE:
                 assert clip == -2
                 continue
-            word = next(word for word, clips in plain.by_word.items() if clip in clips)
+            word = next(word for word, clips in plain.sounds.by_word.items() if clip in clips)
             assert name == (word if word in plain.labels else UNKNOWN)
-            level = 0.1 + (clip - min(plain.by_word[word])) / 1000
+            level = 0.1 + (clip - min(plain.sounds.by_word[word])) / 1000
             assert row[: SAMPLE_RATE // 2].numpy() == pytest.approx(level, abs=1e-4)
             assert not row[SAMPLE_RATE // 2 :].any()
-
-
-def test_training_hears_no_validation_speaker_and_no_validation_noise(plain):
-    """Both are at 0.9 in this folder, everything else far below."""
-    assert np.abs(plain.clips).max() < 0.5 * 32768
-    assert max(np.abs(sound).max() for sound in plain.background.sounds) < 0.5 * 32768
-    assert sum(map(len, plain.background.sounds)) == 4 * SAMPLE_RATE
 
 
 @pytest.mark.parametrize("tail_seconds", [0.0, 0.2, 0.58])
 def test_batches_are_whole_blocks(folder, tail_seconds):
     config = replace(settings(folder, AugmentConfig(long_batch_probability=0.5)), tail_seconds=tail_seconds)
-    lengths = [audio.shape for audio, _ in TrainingData(config, LABELS).loader()]
+    lengths = [audio.shape for audio, *_ in TrainingData(config, LABELS).loader()]
     assert {rows for rows, _ in lengths} == {BATCH}
     assert all(samples % 320 == 0 for _, samples in lengths)
     shortest = CLIP_SAMPLES + round(tail_seconds * 50) * 320
@@ -213,7 +213,7 @@ def test_running_speech_is_cut_into_unknown(folder, tmp_path):
     cuts = [label for clip, label in data.order if clip == -1]
     assert {data.labels[label] for label in cuts} == {UNKNOWN}
     assert len(cuts) == round(0.4 * counts[UNKNOWN])
-    heard = {round(float(row.max()), 2) for audio, _ in (data[n] for n in range(len(data))) for row in audio}
+    heard = {round(float(row.max()), 2) for audio, *_ in (data[n] for n in range(len(data))) for row in audio}
     assert 0.5 in heard
     assert 0.9 not in heard
 
@@ -224,36 +224,9 @@ def test_further_folders_of_words_are_unknown(folder, tmp_path):
     for name in names:
         write(tmp_path / "wake" / "yes" / name, np.full(SAMPLE_RATE, 0.4, np.float32))
     data = TrainingData(settings(folder, data={"unknown_folders": (str(tmp_path / "wake"),)}), LABELS)
-    assert len(data.by_word["wake/yes"]) == 4
-    assert data.label_of["wake/yes"] == UNKNOWN
+    assert len(data.sounds.by_word["wake/yes"]) == 4
+    assert data.sounds.label_of["wake/yes"] == UNKNOWN
     assert drawn(data)["yes"] == 15
-
-
-def test_the_loudest_second_is_found():
-    sound = np.zeros(3 * SAMPLE_RATE, np.float32)
-    sound[20_000:36_000] = 0.5
-    sound[0:1000] = 0.9  # louder, but short
-    assert np.array_equal(loudest_second(sound), np.full(CLIP_SAMPLES, 0.5, np.float32))
-
-
-@pytest.mark.parametrize("length", [1, 15_999, 16_000])
-def test_a_short_sound_is_padded_at_its_end(length):
-    sound = np.full(length, 0.3, np.float32)
-    padded = loudest_second(sound)
-    assert len(padded) == CLIP_SAMPLES
-    assert np.array_equal(padded[:length], sound)
-    assert not padded[length:].any()
-
-
-def test_a_cut_is_a_piece_of_the_recording_and_a_short_one_is_repeated():
-    rng = np.random.default_rng(0)
-    ramp = np.arange(10_000, dtype=np.int16)
-    for _ in range(20):
-        cut = Recordings([ramp]).cut(rng, 500) * 32768
-        assert np.array_equal(np.diff(cut), np.ones(499))
-    repeated = Recordings([np.array([1, 2, 3], np.int16)]).cut(rng, 10) * 32768
-    assert len(repeated) == 10
-    assert set(np.diff(repeated)) == {1.0, -2.0}
 
 
 def test_evaluation_clips_are_one_second_and_the_tail(folder):
@@ -272,10 +245,42 @@ def test_a_word_without_clips_is_named(folder):
         TrainingData(config, task_labels("yes,zebra"))
 
 
+@pytest.mark.parametrize("rows", [0, 2])
+def test_sequences_stand_beside_the_clips(folder, rows):
+    data = TrainingData(settings(folder, stream=StreamConfig(rows=rows, seconds=3.0)), LABELS)
+    for audio, labels, sequences, targets in (data[0], data[1]):
+        assert (audio.shape[0], labels.shape) == (BATCH, (BATCH,))
+        assert (len(sequences), len(targets)) == (rows, rows)
+        assert (sequences.dtype, targets.dtype) == (torch.float32, torch.int64)
+        assert sequences.numel() == targets.numel() * 320
+
+
+def test_validation_sequences_are_always_the_same_and_of_sound_that_is_kept_away(folder):
+    # Clips of constant value: those of validation speakers are at 0.9, and nothing else is added to them.
+    stream = StreamConfig(rows=1, seconds=3.0, speech_share=0.0, joined_share=0.0, noise_share=0.0)
+    data = TrainingData(settings(folder, stream=stream), LABELS)
+    first = data.validation_sequences()
+    data.set_epoch(5)
+    assert equal([first], [data.validation_sequences()])
+    sound, targets = first
+    assert len(sound) == len(targets) > 1
+    heard = sound[sound != 0].unique()
+    assert heard.numpy() == pytest.approx(0.9, abs=1e-3)
+
+
+def test_clips_alone_have_no_validation_sequences(plain):
+    assert [len(part) for part in plain.validation_sequences()] == [0, 0]
+
+
+def test_a_stream_without_unknown_and_silence_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"stream\.rows"):
+        TrainingData(settings(folder, stream=StreamConfig(rows=1)), ("yes", "no"))
+
+
 def test_twins_are_the_same_clips_recorded_twice(folder):
     augment = replace(QUIET, twins=True, gain_probability=1.0, gain_low_db=-6.0, gain_high_db=-6.0)
     data = TrainingData(settings(folder, augment), LABELS)
-    audio, target = data[0]
+    audio, target, _, _ = data[0]
     assert len(audio) == len(target) == BATCH
     assert data.clips_per_batch == BATCH // 2
     assert torch.equal(target[: BATCH // 2], target[BATCH // 2 :])
@@ -285,7 +290,7 @@ def test_twins_are_the_same_clips_recorded_twice(folder):
 
 def test_twins_differ_in_level(folder):
     augment = replace(QUIET, twins=True, gain_probability=1.0)
-    audio, _ = TrainingData(settings(folder, augment), LABELS)[0]
+    audio = TrainingData(settings(folder, augment), LABELS)[0][0]
     first, second = audio.chunk(2)
     rows = (first.abs().amax(1) > 0) & (first.abs().amax(1) < 1) & (second.abs().amax(1) < 1)
     gains = second.norm(dim=1)[rows] / first.norm(dim=1)[rows]

@@ -37,8 +37,7 @@ def recognizer(cell="gru", seed=0, config=SMALL, labels=LABELS):
             model.train()(sound(25, seed + 1, batch=2), torch.zeros(2, model.state_size))
             for norm in norms:
                 norm.running_var.clamp_(min=0.05)  # a channel that is always zero would magnify rounding
-            model.network.vote.weight.mul_(8.0)
-            model.network.attention.weight.mul_(8.0)
+            model.network.output.weight.mul_(8.0)
     return model.eval()
 
 
@@ -141,21 +140,6 @@ def test_what_was_heard_is_in_the_state_and_zeros_forget_it(cell):
     carried, _ = rows(model, audio, heard)
     assert torch.equal(again, first)
     assert (carried[:, 0] - first[:, 0]).abs().max() > 1e-3
-
-
-def test_attention_fades_with_its_half_life():
-    """With new votes that count for nothing, the memory is half of what it was after a half life."""
-    half_life = 0.4
-    config = replace(SMALL, network=replace(SMALL.network, pooling_half_life_seconds=half_life))
-    network = recognizer(config=config).network
-    blocks = round(half_life / 0.02)
-    pool = torch.tensor([[3.0, -1.0, 0.0, 2.0, 1.5]])
-    outputs = torch.zeros(1, blocks, network.config.hidden_size)
-    torch.nn.init.constant_(network.attention.bias, -100.0)  # new votes count for nothing
-    with torch.no_grad():
-        logits, left = network._pool(outputs, pool)
-    torch.testing.assert_close(left, pool / 2, atol=1e-3, rtol=0)
-    torch.testing.assert_close(logits[0, -1], pool[0, :-1] / pool[0, -1], atol=1e-2, rtol=0)
 
 
 @CELLS

@@ -20,11 +20,21 @@ from rich.console import Console
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.spotter import clearest
 from speechrnn.training import checkpoint, config
 from speechrnn.training.config import Config, TrainConfig
+from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.network import Recognizer
 from speechrnn.training.partition import partition
-from speechrnn.training.train import Run, clip_logits, divergence, gradient_norms, learning_rate, predict
+from speechrnn.training.train import (
+    SMOOTHING_BLOCKS,
+    Run,
+    clip_logits,
+    divergence,
+    gradient_norms,
+    learning_rate,
+    predict,
+)
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["high", "low", "_unknown_", "_silence_"]
@@ -63,6 +73,9 @@ frequency_mask_bands = 3
 time_masks = 1
 time_mask_frames = 5
 long_batch_probability = 0.1
+
+[stream]
+rows = 0
 
 [train]
 epochs = 2
@@ -227,9 +240,6 @@ def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
     audio, target = evaluation_tensors(evaluation_clips(data_folder, LABELS, "validation"), LABELS, 0.04)
     accuracy = float((predict(model, audio) == target).float().mean())
     assert accuracy == pytest.approx(best["validation_accuracy"])
-    with torch.no_grad():  # and as a stream it says the same
-        probabilities, _ = model(audio, torch.zeros(len(audio), model.state_size))
-    assert torch.equal(probabilities[:, -1].argmax(1), predict(model, audio))
 
 
 def test_the_same_seed_gives_the_same_run_with_workers_too(finished, config_file, tmp_path):
@@ -257,22 +267,21 @@ from speechrnn.training import config, train
 
 step = train.Run._train_step
 
-def killed(self, audio, target):
+def killed(self, batch):
     if len(self.history) == 1 and self.step == len(self.data) + len(self.data) // 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(self, audio, target)
+    return step(self, batch)
 
 train.Run._train_step = killed
 train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), False, Console(quiet=True)).fit()
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
-def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_path):
-    folder = tmp_path / "killed"
+def killed(settings, folder):
+    """Train in another process until it is killed in the second epoch."""
     run = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(config_file), str(folder)],
-        cwd=tmp_path,
+        [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(settings), str(folder)],
+        cwd=folder.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         timeout=300,
@@ -280,6 +289,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_
     )
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()
     assert [row["epoch"] for row in metrics(folder)] == [1]  # the first is kept, half of the second is lost
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_path):
+    folder = tmp_path / "killed"
+    killed(config_file, folder)
     resumed = start(config_file, folder, resume=True)
     trained = []
     epoch = resumed._epoch
@@ -399,8 +414,8 @@ def one_step(run, scale=1.0):
     """One update on noise; the norm of the whole gradient before clipping, and those of the layers after it."""
     run.steps = 10
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
-    run.model.network.vote.weight.data.mul_(scale)
-    _, norm = run._train_step(audio, torch.arange(8) % 4)
+    run.model.network.output.weight.data.mul_(scale)
+    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_SEQUENCES))
     return norm, gradient_norms(run.recognizer)
 
 
@@ -432,16 +447,122 @@ def test_the_learning_rate_of_any_short_run_is_positive(steps, share):
     assert all(0 < learning_rate(step, steps, train) <= 0.5 for step in range(steps))
 
 
-def test_a_clip_in_training_is_what_it_is_in_the_graph():
-    """The logits that the loss is taken of are those behind the last row of posteriors."""
+def test_a_clip_in_training_is_decided_as_the_runtime_decides_it():
+    """The posterior that the loss is taken of is that of the clearest moment."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Recognizer(Config(), LABELS).eval()
-    audio = 0.1 * torch.randn(3, 6400, generator=torch.Generator().manual_seed(0))
+    model.network.output.weight.data.mul_(30.0)  # so that moments differ
+    audio = 0.1 * torch.randn(3, 16_000, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         probabilities, _ = model(audio, torch.zeros(3, model.state_size))
         logits = clip_logits(model, audio)
-    torch.testing.assert_close(torch.softmax(logits, 1), probabilities[:, -1], atol=1e-6, rtol=0)
+    for row, posteriors in zip(logits, probabilities.numpy(), strict=True):
+        expected = clearest(posteriors, LABELS, SMOOTHING_BLOCKS)
+        np.testing.assert_allclose(row.exp().numpy(), expected, atol=1e-5)
+        assert posteriors.std(axis=0).max() > 1e-3
+
+
+def test_a_clip_learns_from_one_moment_alone():
+    model = Recognizer(Config(), LABELS).eval()
+    learnt = []
+
+    def rows_of(frames, state):
+        rows = torch.randn(2, 40, 4, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        learnt.append(rows)
+        return rows, state
+
+    model.network.forward = rows_of
+    clip_logits(model, torch.zeros(2, 40 * 320)).sum().backward()
+    blocks = (learnt[0].grad.abs().sum(-1) > 0).int()
+    assert blocks.sum(1).tolist() == [SMOOTHING_BLOCKS] * 2
+    assert (blocks.diff(dim=1) == 1).sum() <= 2  # side by side
+
+
+# streams
+
+
+STREAMS = ("stream.rows=2", "stream.seconds=3")
+
+
+@pytest.fixture(scope="module")
+def streamed(config_file, tmp_path_factory):
+    """A run on clips and sequences."""
+    folder = tmp_path_factory.mktemp("runs") / "streams"
+    start(config_file, folder, *STREAMS).fit()
+    return folder
+
+
+def test_a_run_with_streams_learns_both(streamed):
+    first, last = metrics(streamed)
+    assert last["training_loss"] < first["training_loss"]
+    assert 0 < last["validation_stream_loss"] < float("inf")
+    assert last["validation_accuracy"] > 0.5
+
+
+def test_with_streams_the_best_epoch_is_that_of_the_lowest_loss(streamed):
+    rows = metrics(streamed)
+    content = checkpoint.read(streamed / "best.pt")
+    assert content["history"][-1]["validation_loss"] == min(row["validation_loss"] for row in rows)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
+def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, config_file, tmp_path):
+    folder, settings = tmp_path / "killed", tmp_path / "streams.toml"
+    settings.write_text(config.load(config_file, STREAMS).to_toml(), encoding="utf-8")
+    killed(settings, folder)
+    start(config_file, folder, *STREAMS, resume=True).fit()
+    assert same_run(folder, streamed)
+
+
+def sequence_step(run, state, fill):
+    """The loss of a step on silent clips and noise in sequences, heard from this state."""
+    run.steps = 10
+    run.stream_state = state
+    clips = torch.zeros(8, 16_000)
+    noise = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(0))
+    targets = torch.full((2, 150), fill)
+    torch.manual_seed(0)  # dropout
+    return run._loss(clips, torch.full((8,), 3), noise, targets)
+
+
+def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_path):
+    run = start(config_file, tmp_path / "run", *STREAMS, "stream.reset_probability=0.0")
+    run._learn()
+    fresh = torch.zeros_like(run.stream_state)
+    first = sequence_step(run, fresh, 1)
+    heard = run.stream_state
+    assert heard.shape == (2, run.recognizer.state_size)
+    assert heard.any()
+    assert not heard.requires_grad  # a step learns from its own sound
+    assert float(sequence_step(run, fresh, 1)) == pytest.approx(float(first))
+    assert float(sequence_step(run, heard, 1)) != pytest.approx(float(first))
+    always = start(config_file, tmp_path / "other", *STREAMS, "stream.reset_probability=1.0")
+    always._learn()
+    assert float(sequence_step(always, heard, 1)) == pytest.approx(float(sequence_step(always, fresh, 1)))
+
+
+def test_the_stream_counts_by_its_weight(config_file, tmp_path):
+    losses = []
+    for weight in (0.0, 1.0, 3.0):
+        run = start(config_file, tmp_path / str(weight), *STREAMS, f"stream.weight={weight}")
+        run._learn()
+        losses.append(float(sequence_step(run, torch.zeros_like(run.stream_state), 1)))
+    assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
+    assert losses[1] > losses[0]
+
+
+def test_frozen_normalisation_keeps_its_statistics(config_file, tmp_path):
+    for frozen in (True, False):
+        run = start(config_file, tmp_path / str(frozen), f"train.freeze_normalisation={str(frozen).lower()}")
+        before = {name: tensor.clone() for name, tensor in run.recognizer.named_buffers() if "running" in name}
+        weights = run.recognizer.network.output.weight.detach().clone()
+        one_step(run)
+        kept = [torch.equal(tensor, dict(run.recognizer.named_buffers())[name]) for name, tensor in before.items()]
+        assert kept == [frozen] * len(before)
+        assert len(before) > 4
+        assert not torch.equal(run.recognizer.network.output.weight, weights)  # the rest learns
+        assert run.recognizer.network.dropout.training
 
 
 class Code:

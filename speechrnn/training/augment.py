@@ -49,7 +49,7 @@ class Augment:
         twice: [2 * batch, length].
         """
         c = self.config
-        sounds = self._filter(rng, self._speed(rng, sounds))
+        sounds = self.rooms_and_lines(rng, self.change_speed(rng, sounds))
         canvas = torch.zeros(len(sounds), length)
         for row, sound in enumerate(sounds):
             free = length - tail - sounds.shape[1]
@@ -57,17 +57,17 @@ class Augment:
             start = shift + int(rng.integers(free + 1))
             begin, end = max(0, start), min(length, start + len(sound))
             if silent[row]:
-                self._silence(rng, canvas[row], noise)
+                self.noise_alone(rng, canvas[row], noise)
             else:
                 canvas[row, begin:end] = sound[begin - start : end - start]
                 if rng.random() < c.noise_probability:
-                    self._add_noise(rng, canvas[row], sound, noise)
+                    self.add_noise(rng, canvas[row], sound, noise)
             if rng.random() < 0.5:
                 canvas[row, length - tail :] = 0.0
-        takes = [self._record(rng, canvas) for _ in range(2 if c.twins else 1)]
+        takes = [self.record(rng, canvas) for _ in range(2 if c.twins else 1)]
         return torch.cat(takes)
 
-    def _record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+    def record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """What a microphone and its converter make of the sounds [batch, samples]: level, clipping, perhaps 8 bits."""
         c = self.config
         taken = sounds.clone()
@@ -78,7 +78,7 @@ class Augment:
                 taken[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
         return taken.clamp_(-1.0, 1.0)
 
-    def _speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+    def change_speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """Faster or slower, pitch with it; two speeds a batch, each for half of the chosen rows."""
         steps = int(self.config.speed_range * SPEED_UNIT)
         rows = rng.permutation(len(sounds))[: int(len(sounds) * self.config.speed_probability)]
@@ -92,7 +92,7 @@ class Augment:
             out[part] = nn.functional.pad(changed, (extra // 2, extra - extra // 2))
         return out
 
-    def _filter(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+    def rooms_and_lines(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """A room, or a microphone or line that passes only a band; both are products in the frequency domain."""
         out = sounds.clone()
         samples = sounds.shape[1]
@@ -109,7 +109,7 @@ class Augment:
             out[narrow] = torch.fft.irfft(torch.fft.rfft(out[narrow]) * passes, samples).float()
         return out
 
-    def _add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
+    def add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
         piece = noise(rng, len(canvas))
         if piece is None:
             return
@@ -117,7 +117,7 @@ class Augment:
         level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(piece).mean())), 1e-5)
         canvas += torch.from_numpy(piece) * (level / snr)
 
-    def _silence(self, rng: np.random.Generator, canvas: Tensor, noise: NoiseSource) -> None:
+    def noise_alone(self, rng: np.random.Generator, canvas: Tensor, noise: NoiseSource) -> None:
         """Noise at levels over 60 dB; one row in ten stays digital silence."""
         piece = noise(rng, len(canvas))
         if piece is not None and rng.random() >= 0.1:

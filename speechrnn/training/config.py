@@ -32,17 +32,16 @@ class FrontEndConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Causal 2-D convolutions, a recurrent stack, attention pooling with a leak."""
+    """Causal 2-D convolutions and a recurrent stack."""
 
     first_channels: int = 24
     channels: int = 48
-    residual_layers: int = 3
+    residual_layers: int = 2
     features: int = 128  # what the recurrent stack gets for each block
     cell: str = "gru"  # gru | lstm | rnn
     hidden_size: int = 128
     layers: int = 2
     dropout: float = 0.1
-    pooling_half_life_seconds: float = 2.0  # how fast the attention memory fades
 
     def __post_init__(self) -> None:
         if self.cell not in ("gru", "lstm", "rnn"):
@@ -89,6 +88,31 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class StreamConfig:
+    """Long sequences beside the clips of a step, the state carried from one to the next. Probabilities are per row."""
+
+    rows: int = 16  # streams side by side in a step; 0: clips alone
+    seconds: float = 6.0  # of each in a step
+    weight: float = 1.0  # of the loss, against that of the clips
+    reset_probability: float = 0.05  # a fresh state rather than the one carried over
+    speech_share: float = 0.4  # rows of running speech, or of speech that starts or stops
+    joined_share: float = 0.1  # rows of words run together without a pause: no commands either
+    noise_share: float = 0.1  # rows without speech; in the others, words stand among silence, noise and other words
+    command_share: float = 0.6  # of the words of such a row, those that are commands
+    gap_low_seconds: float = 0.2  # between the clips of a row
+    gap_high_seconds: float = 1.5
+
+    def __post_init__(self) -> None:
+        if self.rows < 0 or self.seconds < 3.0:
+            raise ConfigError("stream: rows must be 0 or more, and seconds at least 3")
+        shares = (self.speech_share, self.joined_share, self.noise_share)
+        if min(shares) < 0.0 or sum(shares) > 1.0 + 1e-9 or not 0.0 <= self.command_share <= 1.0:
+            raise ConfigError("stream: each share must be 0 to 1, those of speech, joined words and noise together too")
+        if not 0.0 <= self.gap_low_seconds <= self.gap_high_seconds:
+            raise ConfigError("stream: gap_low_seconds must be 0 or more, and at most gap_high_seconds")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The optimisation."""
 
@@ -106,6 +130,7 @@ class TrainConfig:
     seed: int = 1
     start_from: str = ""  # a checkpoint whose weights are the first ones, for a recipe in stages
     accelerator: str = "auto"
+    freeze_normalisation: bool = False  # batch normalisation keeps its statistics: for a stage on converged weights
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
@@ -119,11 +144,12 @@ class Config:
     """All of it."""
 
     name: str = "model"
-    tail_seconds: float = 0.2  # digital silence after a clip, so that a word at its very end is heard out
+    tail_seconds: float = 0.4  # digital silence after a clip, so that a word at its very end is heard out
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:

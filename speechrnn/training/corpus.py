@@ -5,6 +5,7 @@ partition are those of its speakers, by the folder's own lists where it carries 
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from speechrnn import audio
+from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, ConfigError
 from speechrnn.training.partition import listed_partitions, partition
 
-SILENCE, UNKNOWN, BACKGROUND = "_silence_", "_unknown_", "_background_noise_"
+UNKNOWN, BACKGROUND = "_unknown_", "_background_noise_"
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 THIRTY_FIVE_WORDS = (
     *("backward", "bed", "bird", "cat", "dog", "down", "eight", "five", "follow", "forward", "four", "go", "happy"),
@@ -135,4 +137,13 @@ def evaluation_clips(folder: str | Path, labels: Sequence[str], part: str | None
 
 def of_training(recordings: Iterable[Path]) -> Iterator[Path]:
     """Other sound is parted as clips are: by its speaker (`SPEAKER-CHAPTER-UTTERANCE`), otherwise by its name."""
-    return (path for path in recordings if partition(path.stem.split("-")[0]) == "training")
+    return filter(_is_trained_on, recordings)
+
+
+def held_out(recordings: Iterable[Path]) -> Iterator[Path]:
+    """The recordings that `of_training` leaves out: never trained on, false alarms are counted on them."""
+    return itertools.filterfalse(_is_trained_on, recordings)
+
+
+def _is_trained_on(recording: Path) -> bool:
+    return partition(recording.stem.split("-")[0]) == "training"

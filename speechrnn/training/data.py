@@ -1,10 +1,9 @@
-"""Training batches: clips, other speech and noise held in memory as 16-bit samples, put together anew for each batch.
+"""Training batches: clips, and sequences for the stream, put together anew for each batch from sounds in memory.
 
 A batch depends on the seed, the epoch and its number alone, so it is the same however many workers prepare it.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,55 +19,32 @@ from speechrnn.training import corpus
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
 from speechrnn.training.network import HOPS_PER_BLOCK
+from speechrnn.training.sequences import Sequences
+from speechrnn.training.sounds import CLIP_SAMPLES, Progress, Sounds, loudest_second
 
 PREFETCHED_BATCHES = 8  # of each worker
-CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
-Progress = Callable[[int, int], None]  # done, of how many
+VALIDATION_SEQUENCES = 128
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-def loudest_second(sound: np.ndarray) -> np.ndarray:
-    """The second with the most energy of a longer sound; a shorter one is padded with zeros. [CLIP_SAMPLES]"""
-    if len(sound) <= CLIP_SAMPLES:
-        return np.pad(sound, (0, CLIP_SAMPLES - len(sound)))
-    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
-    start = int(np.argmax(energy[CLIP_SAMPLES:] - energy[:-CLIP_SAMPLES]))
-    return sound[start : start + CLIP_SAMPLES]
+NO_SEQUENCES = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.int64)
 
 
-def to_int16(sound: np.ndarray) -> np.ndarray:
-    return np.clip(np.round(sound * 32768.0), -32768, 32767).astype(np.int16)
-
-
-def read_all(paths: Sequence[Path], keep: Callable[[np.ndarray], np.ndarray], progress: Progress) -> list[np.ndarray]:
-    """Read files on all cores; each is kept as `keep` makes of it, in 16 bits."""
-    sounds = []
-    with ThreadPoolExecutor() as pool:
-        for sound in pool.map(lambda path: to_int16(keep(audio.load(path))), paths):
-            sounds.append(sound)
-            progress(len(sounds), len(paths))
-    return sounds
-
-
-class Recordings:
-    """Long sounds end to end, from which pieces are cut."""
-
-    def __init__(self, sounds: Sequence[np.ndarray]) -> None:
-        self.sounds = list(sounds)
-
-    def __bool__(self) -> bool:
-        return bool(self.sounds)
-
-    def cut(self, rng: np.random.Generator, samples: int) -> np.ndarray:
-        """A random piece [samples] of a random recording, float32; a short recording is repeated."""
-        sound = self.sounds[rng.integers(len(self.sounds))]
-        if len(sound) < samples:
-            sound = np.tile(sound, -(-samples // len(sound)))
-        start = rng.integers(len(sound) - samples + 1)
-        return sound[start : start + samples].astype(np.float32) / 32768.0
+def sequences(config: Config, sounds: Sounds, labels: Sequence[str]) -> Sequences | None:
+    """What puts sequences together; None where a run is on clips alone."""
+    if not config.stream.rows:
+        return None
+    if not {corpus.UNKNOWN, corpus.SILENCE} <= set(labels):
+        raise ConfigError("stream.rows: a stream needs _unknown_ and _silence_ among the labels: set it to 0")
+    block_length = HOPS_PER_BLOCK * config.front_end.hop_length
+    return Sequences(config.stream, sounds, labels, Augment(config.augment), block_length)
 
 
 class TrainingData(Dataset):
-    """Item i is the i-th batch of the epoch: audio float32 [batch, samples], labels int64 [batch].
+    """Item i is the i-th batch of the epoch.
+
+    Clips: audio float32 [batch, samples], labels int64 [batch]. Sequences: audio float32 [rows, samples], targets
+    int64 [rows, blocks] as in `Sequences.batch`; both empty where `stream.rows` is 0.
 
     Parameters
     ----------
@@ -79,39 +55,14 @@ class TrainingData(Dataset):
 
     def __init__(self, config: Config, labels: Sequence[str], progress: Progress = lambda done, total: None) -> None:
         self.config, self.labels, self.epoch = config, tuple(labels), 0
-        folder = Path(config.data.folder)
-        clips = corpus.word_clips(folder, labels, "training")
-        silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
-        if silent:
-            raise ConfigError(f"data.task: {folder} has no training clips of {', '.join(sorted(silent))}")
-        for other in config.data.unknown_folders if corpus.UNKNOWN in labels else ():
-            root = Path(other)
-            paths = corpus.of_training(audio.sound_files(root))
-            clips += [corpus.Clip(p, f"{root.name}/{p.parent.name}", corpus.UNKNOWN) for p in paths]
-        self.clips = np.stack(read_all([c.path for c in clips], loudest_second, progress))
-        self.by_word: dict[str, list[int]] = defaultdict(list)
-        self.label_of: dict[str, str] = {}
-        for i, clip in enumerate(clips):
-            self.by_word[clip.word].append(i)
-            self.label_of[clip.word] = clip.label
-        whole = lambda sound: sound  # noqa: E731
-        background = [
-            sound[: int(len(sound) * corpus.VALIDATION_NOISE_FROM)]
-            for sound in read_all(corpus.noise_recordings(folder), whole, progress)
-        ]
-        self.background = Recordings(background)
-        self.noise = Recordings(read_all(self._recordings(config.data.noise_folders), whole, progress))
-        self.speech = Recordings(read_all(self._recordings(config.data.speech_folders), whole, progress))
+        self.sounds = Sounds(config.data, labels, "training", progress)
         self.augment = Augment(config.augment)
         self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
         self.block_length = HOPS_PER_BLOCK * config.front_end.hop_length
-        words = [w for w in self.by_word if self.label_of[w] not in (corpus.UNKNOWN, corpus.SILENCE)]
-        self.clips_per_word = round(np.mean([len(self.by_word[w]) for w in words]))
+        self.sequences = sequences(config, self.sounds, labels)
+        words = [w for w, label in self.sounds.label_of.items() if label not in (corpus.UNKNOWN, corpus.SILENCE)]
+        self.clips_per_word = round(np.mean([len(self.sounds.by_word[w]) for w in words]))
         self.set_epoch(0)
-
-    @staticmethod
-    def _recordings(folders: Sequence[str]) -> list[Path]:
-        return [p for folder in folders for p in corpus.of_training(audio.sound_files(Path(folder)))]
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the epoch's order: every word equally often, so a word with few clips isn't neglected."""
@@ -119,28 +70,26 @@ class TrainingData(Dataset):
         rng = np.random.default_rng((self.config.train.seed, epoch))
         order: list[tuple[int, int]] = []  # clip (-1: cut of speech, -2: noise), label
         label = {name: i for i, name in enumerate(self.labels)}
-        others = [w for w in self.by_word if self.label_of[w] == corpus.UNKNOWN]
-        for word, clips in self.by_word.items():
-            if word not in others:
-                rounds = [rng.permutation(clips) for _ in range(-(-self.clips_per_word // len(clips)))]
-                chosen = np.concatenate(rounds)[: self.clips_per_word]
-                order += [(int(i), label[self.label_of[word]]) for i in chosen]
+        for word in self.sounds.commands:
+            clips = self.sounds.by_word[word]
+            rounds = [rng.permutation(clips) for _ in range(-(-self.clips_per_word // len(clips)))]
+            chosen = np.concatenate(rounds)[: self.clips_per_word]
+            order += [(int(i), label[self.sounds.label_of[word]]) for i in chosen]
         if corpus.UNKNOWN in label:
             count = round(self.clips_per_word * self.config.data.unknown_share)
-            cuts = round(count * self.config.data.speech_share) if self.speech else 0
+            cuts = round(count * self.config.data.speech_share) if self.sounds.speech else 0
             order += [(-1, label[corpus.UNKNOWN])] * cuts
-            # Rare words count for more than their share: what matters is how many kinds of words are known as unknown.
-            weights = np.sqrt([len(self.by_word[w]) for w in others])
-            for word in rng.choice(others, count - cuts, p=weights / weights.sum()) if others else ():
-                order.append((int(rng.choice(self.by_word[word])), label[corpus.UNKNOWN]))
-        if corpus.SILENCE in label and self.background:
+            others = self.sounds.others
+            for word in rng.choice(others, count - cuts, p=self.sounds.other_shares) if others else ():
+                order.append((int(rng.choice(self.sounds.by_word[word])), label[corpus.UNKNOWN]))
+        if corpus.SILENCE in label and self.sounds.background:
             order += [(-2, label[corpus.SILENCE])] * round(self.clips_per_word * self.config.data.silence_share)
         self.order = [order[i] for i in rng.permutation(len(order))]
 
     def __len__(self) -> int:
         return len(self.order) // self.clips_per_batch
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Batch:
         size = self.clips_per_batch
         rng = np.random.default_rng((self.config.train.seed, self.epoch, index))
         chosen = self.order[index * size : (index + 1) * size]
@@ -151,17 +100,23 @@ class TrainingData(Dataset):
         sounds = torch.zeros(size, CLIP_SAMPLES)
         for row, (clip, _) in enumerate(chosen):
             if clip >= 0:
-                sounds[row] = torch.from_numpy(self.clips[clip].astype(np.float32) / 32768.0)
+                sounds[row] = torch.from_numpy(self.sounds.clips[clip].astype(np.float32) / 32768.0)
             elif clip == -1:
-                sounds[row] = torch.from_numpy(self.speech.cut(rng, CLIP_SAMPLES))
+                sounds[row] = torch.from_numpy(self.sounds.speech.cut(rng, CLIP_SAMPLES))
         silent = np.array([clip == -2 for clip, _ in chosen])
-        batch = self.augment(rng, sounds, silent, self._noise, length, tail)
-        return batch, torch.tensor([label for _, label in chosen]).repeat(len(batch) // size)
+        batch = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail)
+        target = torch.tensor([label for _, label in chosen]).repeat(len(batch) // size)
+        stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES
+        return batch, target, *stream
 
-    def _noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
-        """Half of the noise is the data set's own background, half is from the other folders."""
-        sources = [s for s in (self.background, self.noise) if s]
-        return sources[rng.integers(len(sources))].cut(rng, samples) if sources else None
+    def validation_sequences(self) -> tuple[Tensor, Tensor]:
+        """A fixed set of sequences of sound that is never trained on; empty where there are none."""
+        if not self.sequences:
+            return NO_SEQUENCES
+        kept_away = Sounds(self.config.data, self.labels, "validation")
+        rng = np.random.default_rng(0)
+        held_out = sequences(self.config, kept_away, self.labels)
+        return held_out.batch(rng, VALIDATION_SEQUENCES) if held_out else NO_SEQUENCES
 
     def loader(self) -> DataLoader:
         """Batches of the current epoch, prepared by worker processes."""

@@ -1,9 +1,7 @@
 """Log-mel frames in, one row of posteriors per 20 ms block out; every layer is causal and hands on its state.
 
-Three parts: causal 2-D convolutions (time by two, frequency by four), a recurrent stack (the GRU is the product), and
-attention pooling: each block casts a vote with a weight of its own, and the votes fade slowly. The posterior of a block
-is the softmax of the weighted mean of all votes so far. With the votes rather than hidden states pooled, the memory is
-one number a label.
+Causal 2-D convolutions (time by two, frequency by four), a recurrent stack (the GRU is the product), a linear layer.
+The recurrent stack alone remembers: nothing is pooled over time, so nothing has to be forgotten live.
 """
 
 import math
@@ -13,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
 from speechrnn.training.front_end import FrontEnd
 
@@ -56,14 +53,10 @@ class CausalConvolution(nn.Module):
 class Network(nn.Module):
     """Frames [batch, 2 * blocks, n_mels], state [batch, state_size] -> logits [batch, blocks, labels], next state."""
 
-    MIN_WEIGHT = 1e-6  # of a vote: never a division by zero
-
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
         self.config = config
         self.bands = front_end.n_mels
-        block_seconds = HOPS_PER_BLOCK * front_end.hop_length / SAMPLE_RATE
-        self.leak = 0.5 ** (block_seconds / config.pooling_half_life_seconds)  # what is left of a vote after a block
         self.input_norm = nn.BatchNorm1d(front_end.n_mels)
         first = CausalConvolution(1, config.first_channels, self.bands, (5, 5), (HOPS_PER_BLOCK, 2), False)
         second = CausalConvolution(config.first_channels, config.channels, first.output_bands, (3, 3), (1, 2), True)
@@ -81,27 +74,25 @@ class Network(nn.Module):
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,  # it stands between layers
         )
-        self.vote = nn.Linear(config.hidden_size, labels)
-        self.attention = nn.Linear(config.hidden_size, 1)
+        self.output = nn.Linear(config.hidden_size, labels)
         hidden = config.layers * config.hidden_size * (2 if config.cell == "lstm" else 1)
         tails = [math.prod(c.tail_shape) for c in convolutions]
-        self.state_sizes = [*tails, hidden, labels + 1]
+        self.state_sizes = [*tails, hidden]
 
     @property
     def state_size(self) -> int:
         return sum(self.state_sizes)
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of each block, of everything heard up to its end. Frames are normalised log-mel (`normalise`)."""
-        *tails, hidden, pool = state.split(self.state_sizes, dim=1)
+        """Logits of each block, from everything heard up to its end. Frames are normalised log-mel (`normalise`)."""
+        *tails, hidden = state.split(self.state_sizes, dim=1)
         rows, next_state = frames[:, None], []
         for convolution, tail in zip(self.convolutions, tails, strict=True):
             rows, next_tail = convolution(rows, tail.unflatten(1, convolution.tail_shape))
             next_state.append(next_tail.flatten(1))
         features = F.relu(self.features(rows.permute(0, 2, 1, 3).flatten(2)))
         outputs, next_hidden = self._recur(self.dropout(features), hidden)
-        logits, next_pool = self._pool(self.dropout(outputs), pool)
-        return logits, torch.cat([*next_state, next_hidden, next_pool], dim=1)
+        return self.output(self.dropout(outputs)), torch.cat([*next_state, next_hidden], dim=1)
 
     def normalise(self, frames: Tensor) -> Tensor:
         """Each band to mean 0 and variance 1 over the training data (fixed numbers once trained)."""
@@ -115,18 +106,6 @@ class Network(nn.Module):
         else:
             outputs, per_layer = self.cell(features, per_layer)
         return outputs, per_layer.transpose(0, 1).flatten(1)
-
-    def _pool(self, outputs: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-        """Leaky attention: m[t] = leak * m[t-1] + w[t] * [vote[t], 1]; the logits are its first part over its last."""
-        weight = torch.sigmoid(self.attention(outputs)) + self.MIN_WEIGHT  # bounded: no overflow
-        votes = torch.cat([self.vote(outputs) * weight, weight], dim=2)
-        blocks = torch.arange(outputs.shape[1], device=outputs.device)
-        age = blocks[:, None] - blocks[None, :]
-        decay = torch.where(age >= 0, self.leak ** age.clamp(min=0), 0.0).to(
-            votes
-        )  # [blocks, blocks], lower triangular
-        memory = decay @ votes + (self.leak ** (blocks + 1)).to(votes)[:, None] * pool[:, None]
-        return memory[..., :-1] / memory[..., -1:], memory[:, -1]
 
 
 class Recognizer(nn.Module):
@@ -150,7 +129,14 @@ class Recognizer(nn.Module):
 
     def forward(self, audio: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Audio [batch, blocks * block_length], flat state -> probabilities [batch, blocks, labels], next state."""
+        logits, next_state = self.logits(audio, state)
+        return torch.softmax(logits, dim=-1), next_state
+
+    def logits(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """As `forward`, before the softmax; training may mask parts of the normalised frames on the way."""
         tail, rest = state.split([self.front_end.tail_length, self.network.state_size], dim=1)
-        frames, next_tail = self.front_end(audio, tail)
-        logits, next_rest = self.network(self.network.normalise(frames), rest)
-        return torch.softmax(logits, dim=-1), torch.cat([next_tail, next_rest], dim=1)
+        with torch.no_grad():  # the front end has nothing to learn
+            frames, next_tail = self.front_end(audio, tail)
+        frames = self.network.normalise(frames)
+        logits, next_rest = self.network(frames if spec_augment is None else spec_augment(frames), rest)
+        return logits, torch.cat([next_tail, next_rest], dim=1)

@@ -24,8 +24,11 @@ from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config, TrainConfig, from_dict
-from speechrnn.training.data import PREFETCHED_BATCHES, TrainingData, evaluation_tensors
+from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors
 from speechrnn.training.network import Recognizer
+from speechrnn.training.sequences import sequence_loss
+
+SMOOTHING_BLOCKS = 5  # over which the posterior is averaged before a decision: 0.1 s
 
 
 def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
@@ -64,18 +67,21 @@ def gradient_norms(network: nn.Module) -> dict[str, float]:
 
 
 def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
-    """Logits [batch, labels] after all of `audio` [batch, samples], from a fresh state."""
-    with torch.no_grad():  # the front end has nothing to learn
-        frames, _ = model.front_end(audio, audio.new_zeros(len(audio), model.front_end.tail_length))
-    frames = model.network.normalise(frames)
-    if spec_augment is not None:
-        frames = spec_augment(frames)
-    return model.network(frames, frames.new_zeros(len(frames), model.network.state_size))[0][:, -1]
+    """Log posterior [batch, labels] of clips [batch, samples], from a fresh state, as `Model.decide` takes it.
+
+    That is the smoothed posterior at the moment that speaks most clearly for something else than silence; learning
+    from that moment alone is max-pooling (Sun et al. 2016, arXiv:1705.02411).
+    """
+    logits, _ = model.logits(audio, audio.new_zeros(len(audio), model.state_size), spec_augment)
+    smoothed = F.avg_pool1d(logits.softmax(-1).transpose(1, 2), SMOOTHING_BLOCKS, stride=1)  # [batch, labels, moments]
+    heard = [i for i, label in enumerate(model.labels) if label != corpus.SILENCE]
+    moment = smoothed.detach()[:, heard].amax(1).argmax(1)
+    return smoothed[torch.arange(len(audio), device=audio.device), :, moment].clamp(min=1e-8).log()
 
 
 @torch.no_grad()
 def evaluation_logits(model: Recognizer, audio: Tensor, batch_size: int = 128) -> Tensor:
-    """Logits [clips, labels] without dropout, a batch at a time."""
+    """Log posteriors [clips, labels] without dropout, a batch at a time."""
     model.eval()
     return torch.cat([clip_logits(model, part) for part in audio.split(batch_size)])
 
@@ -87,6 +93,8 @@ def predict(model: Recognizer, audio: Tensor) -> Tensor:
 
 class Run:
     """One training run, in its folder. `resume` goes on from the last finished epoch."""
+
+    stream_state: Tensor  # [rows, state_size], of the sequences so far
 
     def __init__(self, config: Config, folder: Path, resume: bool, console: Console) -> None:
         self.config, self.folder, self.console = config, folder, console
@@ -112,6 +120,7 @@ class Run:
         self.spec_augment = SpecAugment(config.augment)
         self.history: list[dict[str, float]] = []
         self.step = 0
+        self._forget()
         if resume:
             self._restore()
 
@@ -153,9 +162,10 @@ class Run:
             self.validation = [
                 self.fabric.to_device(t) for t in evaluation_tensors(held_out, self.labels, self.config.tail_seconds)
             ]
+            self.validation_streams = [self.fabric.to_device(t) for t in self.data.validation_sequences()]
         parameters = sum(p.numel() for p in self.recognizer.parameters())
         self.console.print(
-            f"{len(self.data.clips)} training clips, {len(self.data) * self.data.clips_per_batch} an epoch;"
+            f"{len(self.data.sounds.clips)} training clips, {len(self.data) * self.data.clips_per_batch} an epoch;"
             f" {len(held_out)} validation clips; {parameters} parameters; run folder {self.folder}"
         )
         self.steps = self.config.train.epochs * len(self.data)
@@ -179,25 +189,56 @@ class Run:
         return best
 
     def _best(self) -> dict[str, float]:
+        """Clips alone are judged by accuracy; with streams, the loss speaks of both."""
+        if self.config.stream.rows:
+            return min(self.history, key=lambda m: m["validation_loss"])
         return max(self.history, key=lambda m: m["validation_accuracy"])
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True)
 
-    def _batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+    def _batches(self) -> Iterable[Batch]:
         """The batches of the epoch, on the device."""
         return cast(Iterable, self.fabric.setup_dataloaders(self.data.loader()))
 
-    def _train_step(self, audio: Tensor, target: Tensor) -> tuple[float, float]:
+    def _loss(self, audio: Tensor, target: Tensor, stream: Tensor, stream_target: Tensor) -> Tensor:
+        """Of clips, each from a fresh state, and of sequences, which go on where those of the last step ended."""
+        train, logits = self.config.train, clip_logits(self.recognizer, audio, self.spec_augment)
+        loss = F.cross_entropy(logits, target, label_smoothing=train.label_smoothing)
+        if train.consistency:
+            loss = loss + train.consistency * divergence(*logits.chunk(2))
+        if len(stream):
+            fresh = torch.rand(len(stream), 1, device=stream.device) < self.config.stream.reset_probability
+            state = torch.where(fresh, 0.0, self.stream_state)
+            logits, state = self.recognizer.logits(stream, state, self.spec_augment)
+            self.stream_state = state.detach()
+            loss = loss + self.config.stream.weight * self._sequence_loss(logits, stream_target)
+        return loss
+
+    def _forget(self) -> None:
+        """Fresh states for the streams."""
+        size = self.config.stream.rows, self.recognizer.state_size
+        self.stream_state = torch.zeros(*size, device=self.fabric.device)
+
+    def _sequence_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        unknown, silence = (self.labels.index(label) for label in (corpus.UNKNOWN, corpus.SILENCE))
+        return sequence_loss(logits, targets, unknown, silence)
+
+    def _learn(self) -> None:
+        """Put the network into training mode."""
+        self.model.train()
+        if self.config.train.freeze_normalisation:
+            for module in self.recognizer.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.eval()
+
+    def _train_step(self, batch: Batch) -> tuple[float, float]:
         """One update; returns the loss and the norm of the whole gradient before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps, self.config.train)
-        self.model.train()
-        logits = clip_logits(self.recognizer, audio, self.spec_augment)
-        loss = F.cross_entropy(logits, target, label_smoothing=self.config.train.label_smoothing)
-        if self.config.train.consistency:
-            loss = loss + self.config.train.consistency * divergence(*logits.chunk(2))
+        self._learn()
+        loss = self._loss(*batch)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm: Any = self.fabric.clip_gradients(
@@ -212,14 +253,15 @@ class Run:
         seed = (self.config.train.seed * 100_003 + epoch) % 2**32  # a resumed run draws the same
         self.fabric.seed_everything(seed, verbose=False)
         self.data.set_epoch(epoch)
+        self._forget()  # so that a resumed run does the same
         losses, norms, clips, started = [], [], 0, time.perf_counter()
         with self._progress() as bar:
             task = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.data))
-            for audio, target in self._batches():
-                loss, norm = self._train_step(audio, target)
+            for batch in self._batches():
+                loss, norm = self._train_step(batch)
                 losses.append(loss)
                 norms.append(norm)
-                clips += len(audio)
+                clips += len(batch[0])
                 bar.update(task, advance=1, description=f"epoch {epoch + 1}/{self.config.train.epochs} loss {loss:.3f}")
         seconds = time.perf_counter() - started
         if not all(map(math.isfinite, losses + norms)):
@@ -233,11 +275,14 @@ class Run:
         recalls = recall_score(
             target.cpu(), logits.argmax(1).cpu(), labels=target.unique().tolist(), average=None, zero_division=0.0
         )
+        clip_loss = F.cross_entropy(logits, target).item()
+        stream_loss = self._validation_stream_loss()
         return {
             "epoch": epoch + 1,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "training_loss": sum(losses) / len(losses),
-            "validation_loss": F.cross_entropy(logits, target).item(),
+            "validation_loss": clip_loss + self.config.stream.weight * stream_loss,
+            "validation_stream_loss": stream_loss,
             "validation_accuracy": (logits.argmax(1) == target).float().mean().item(),
             "validation_recall_min": float(min(recalls)),
             "gradient_norm": sum(norms) / len(norms),
@@ -245,6 +290,16 @@ class Run:
             "clips_per_second": clips / seconds,
             **{f"gradient_norm/{layer}": value for layer, value in layers.items()},
         }
+
+    @torch.no_grad()
+    def _validation_stream_loss(self) -> float:
+        """Of sequences of sound never trained on, with the averaged weights; 0 where clips alone are trained."""
+        stream, targets = self.validation_streams
+        if not len(stream):
+            return 0.0
+        average = cast(Recognizer, self.average.module)
+        logits, _ = average.logits(stream, stream.new_zeros(len(stream), average.state_size))
+        return self._sequence_loss(logits, targets).item()
 
     def _keep(self, metrics: dict[str, float]) -> None:
         """Checkpoints and metrics; everything that a killed run goes on from is in one file."""
@@ -264,7 +319,8 @@ class Run:
         self._write_metrics()
         self.console.print(
             f"epoch {metrics['epoch']:.0f}: loss {metrics['training_loss']:.4f}, validation"
-            f" {metrics['validation_accuracy']:.2%}, gradient norm {metrics['gradient_norm']:.2f}"
+            f" {metrics['validation_accuracy']:.2%} (stream loss {metrics['validation_stream_loss']:.4f}),"
+            f" gradient norm {metrics['gradient_norm']:.2f}"
             f" (max {metrics['gradient_norm_max']:.2f}), {metrics['clips_per_second']:.0f} clips/s"
         )
 
@@ -286,12 +342,12 @@ class Run:
     def _measure_rates(self, batches: int = 16) -> None:
         """Print clips per second of data and network, each alone and both together: which one waits for the other?"""
 
-        def rate(source: Iterator[tuple[Tensor, Tensor]], learn: bool) -> float:
+        def rate(source: Iterator[Batch], learn: bool) -> float:
             clips, started = 0, 0.0
-            for number, (audio, _) in enumerate(itertools.islice(source, batches + ahead)):
+            for number, batch in enumerate(itertools.islice(source, batches + ahead)):
                 if learn:
-                    clip_logits(self.recognizer, audio, self.spec_augment).sum().backward()
-                clips += len(audio)
+                    self._loss(*batch).backward()
+                clips += len(batch[0])
                 if number + 1 == ahead:  # by now workers have started and prepared all that they may prepare beforehand
                     clips, started = 0, time.perf_counter()
             return clips / max(time.perf_counter() - started, 1e-9)
@@ -300,6 +356,7 @@ class Run:
         batches = min(batches, len(self.data) - ahead)
         if ahead < 1:
             return
+        self._learn()
         kept = {name: tensor.clone() for name, tensor in self.recognizer.state_dict().items()}
         ready = self.fabric.to_device(self.data[0])
         rates = {

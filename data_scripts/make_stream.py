@@ -1,0 +1,213 @@
+"""python -m data_scripts.make_stream FOLDER OUT.wav: clips laid end to end, with what is said when beside it.
+
+Beside OUT.wav stand two label tracks: OUT.txt with the words, from where to where they are loud (`word_extent`), and
+OUT.clips.txt with the whole clips, `_unknown_` and `_silence_` among them. `speechrnn score` reads all three.
+
+Level: without noise every clip stays as it was recorded. With noise every spoken clip is brought to such a level that
+its mean power over the extent of its word is -26 dB below full scale (the nominal speech level of ITU-T P.56), and the
+noise runs through the whole stream at `snr` dB below that, by its mean power over each piece of at most 30 s. Clips of
+silence keep their level. So each word stands `snr` dB above the noise, whoever said it.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import soundfile
+import typer
+
+from speechrnn import audio
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.card import SILENCE
+from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli.evaluate import Partition
+from speechrnn.errors import AudioError, InputError
+from speechrnn.model import MIN_CLIP_SECONDS
+from speechrnn.scoring import Label, write_labels
+from speechrnn.training import corpus
+from speechrnn.training.extent import word_extent
+
+SPEECH_LEVEL = -26.0  # dB below full scale, mean power
+QUIETEST_NOISE = -80.0  # dB; pieces below it are no noise that could be brought to a level
+NOISE_PIECE_SECONDS = 30.0
+FADE = SAMPLE_RATE // 50  # samples at both ends of a piece of noise, so that it doesn't click
+FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+
+
+def make_stream(
+    clips: Sequence[corpus.Clip],
+    *,
+    seed: int = 0,
+    gap: tuple[float, float] = (0.3, 2.0),
+    seconds: float | None = None,
+    noise: Iterable[np.ndarray] = (),
+    snr: float | None = None,
+) -> tuple[np.ndarray, list[Label], list[Label]]:
+    """Lay clips end to end, in an order and with gaps drawn by `seed`; a gap stands before, between and after them.
+
+    Parameters
+    ----------
+    clips : clips, as `corpus.evaluation_clips` gives them
+    gap : two numbers >= 0
+        shortest and longest gap in seconds; the sound in it is digital silence, and noise if there is any
+    seconds : number > 0, or None for all clips
+        no clip begins that would end later
+    noise : arrays [samples] at 16 kHz, float32
+        repeated until the stream ends; used with `snr` only
+    snr : number in dB, or None for no noise
+
+    Returns
+    -------
+    samples : np.ndarray [shape=(samples,), dtype=float32]
+        at 16 kHz
+    words : list of Label
+        what is said, by energy; without `_unknown_` and `_silence_`
+    intervals : list of Label
+        the clips from end to end, with their labels
+    """
+    rng = np.random.default_rng(seed)
+    pieces: list[np.ndarray] = []
+    words: list[Label] = []
+    intervals: list[Label] = []
+    position = 0  # samples
+    for index in rng.permutation(len(clips)):
+        clip, pause = clips[index], _gap(rng, gap)
+        sound = _sound(clip)
+        if seconds is not None and position + len(pause) + len(sound) > seconds * SAMPLE_RATE:
+            break
+        first, last = word_extent(sound)
+        if snr is not None and clip.label != SILENCE:
+            sound = _at_level(sound, sound[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)], SPEECH_LEVEL)
+        start = (position + len(pause)) / SAMPLE_RATE
+        position += len(pause) + len(sound)
+        pieces += [pause, sound]
+        intervals.append(Label(start, position / SAMPLE_RATE, clip.label))
+        if clip.label not in (SILENCE, corpus.UNKNOWN):
+            words.append(Label(start + first, start + last, clip.label))
+    samples = np.concatenate([*pieces, _gap(rng, gap)])
+    if snr is not None:
+        _add_noise(samples, noise, SPEECH_LEVEL - snr)
+    return samples, words, intervals
+
+
+def _gap(rng: np.random.Generator, gap: tuple[float, float]) -> np.ndarray:
+    return np.zeros(round(rng.uniform(*gap) * SAMPLE_RATE), np.float32)
+
+
+def _sound(clip: corpus.Clip) -> np.ndarray:
+    sound = clip.sound()
+    samples = sound if isinstance(sound, np.ndarray) else audio.load(sound)
+    if len(samples) < MIN_CLIP_SECONDS * SAMPLE_RATE:
+        raise AudioError(f"{clip.path}: is {len(samples) / SAMPLE_RATE:.4f} s long, too short for a word")
+    return samples
+
+
+def _power(samples: np.ndarray) -> float:
+    return float(np.square(samples, dtype=np.float64).mean())
+
+
+def _at_level(samples: np.ndarray, measured: np.ndarray, level: float) -> np.ndarray:
+    """`samples` with the gain that brings `measured` to `level` dB; digital silence stays what it is."""
+    power = _power(measured)
+    return samples * np.float32(np.sqrt(10.0 ** (level / 10.0) / power)) if power else samples
+
+
+def _add_noise(samples: np.ndarray, noise: Iterable[np.ndarray], level: float) -> None:
+    """Add noise of `level` dB to all of `samples`, in place, its recordings in turn."""
+    usable = [piece for piece in noise if _power(piece) > 10.0 ** (QUIETEST_NOISE / 10.0)]
+    if not usable:
+        raise InputError("there is no noise that can be heard: give a folder of it")
+    position, turn = 0, 0
+    while position < len(samples):
+        piece = usable[turn % len(usable)][: len(samples) - position]
+        ramp = np.minimum(1.0, np.arange(1, len(piece) + 1, dtype=np.float32) / FADE)
+        samples[position : position + len(piece)] += _at_level(piece, piece, level) * ramp * ramp[::-1]
+        position, turn = position + len(piece), turn + 1
+
+
+def held_out_noise(folder: Path, others: Path | None, seed: int) -> list[np.ndarray]:
+    """Noise that is never trained on, in pieces of at most 30 s [samples], shuffled.
+
+    The last fifth of each recording in `_background_noise_` of `folder`, and recordings below `others` by their names.
+    """
+    recordings = [(path, corpus.VALIDATION_NOISE_FROM) for path in corpus.noise_recordings(folder)]
+    if others is not None:
+        recordings += [(path, 0.0) for path in corpus.held_out(audio.sound_files(others))]
+    length = round(NOISE_PIECE_SECONDS * SAMPLE_RATE)
+    pieces = []
+    for path, first in recordings:
+        sound = audio.load(path)
+        sound = sound[int(first * len(sound)) :]
+        pieces += [sound[start : start + length] for start in range(0, len(sound), length)]
+    order = np.random.default_rng(seed).permutation(len(pieces))
+    return [pieces[i] for i in order]
+
+
+def save(path: Path, samples: np.ndarray, words: Iterable[Label], intervals: Iterable[Label]) -> None:
+    """Write the sound with 16 bits, and its label tracks beside it; the sound comes last, so what is there is whole.
+
+    Raises
+    ------
+    InputError
+        if a file can't be written
+    """
+    write_labels(path.with_suffix(".txt"), words)
+    write_labels(path.with_suffix(".clips.txt"), intervals)
+    beside = path.with_name(path.name + ".part")
+    try:
+        soundfile.write(beside, samples, SAMPLE_RATE, format=FORMATS[path.suffix.lower()], subtype="PCM_16")
+        beside.replace(path)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise InputError(f"{path}: can't be written ({error}): name another place") from None
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder for each word, with sound files in it")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Sound file to write, .wav or .flac")],
+    partition: Annotated[Partition, typer.Option(help="Clips of these speakers")] = Partition.validation,
+    words: Annotated[str, typer.Option("--words", "-w", metavar="WORD,...", help="Words that count as commands")] = (
+        ",".join(corpus.TEN_WORDS)
+    ),
+    gap: Annotated[tuple[float, float], typer.Option(help="Shortest and longest gap between clips, s")] = (0.3, 2.0),
+    minutes: Annotated[
+        float | None, typer.Option(help="Length at most; all clips if left out", show_default=False)
+    ] = None,
+    snr: Annotated[
+        float | None, typer.Option(help="Noise through all of it, so many dB below the words", show_default=False)
+    ] = None,
+    noise: Annotated[
+        Path | None,
+        typer.Option(help="Folder of more noise; its held-out recordings are used", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="For order, gaps and noise")] = 0,
+) -> None:
+    """Make a long recording of clips, with label tracks of what is said in it when.
+
+    Noise is the last fifth of each recording of _background_noise_, and held-out recordings of --noise.
+
+    Example: python -m data_scripts.make_stream data/speech_commands stream.wav --snr 10 --noise data/noise
+    """
+    with report_errors():
+        check_writable(output, "OUT")
+        if output.suffix.lower() not in FORMATS:
+            raise InputError(f"OUT {output}: can't be written in this format: use .wav or .flac")
+        if not 0.0 <= gap[0] <= gap[1] <= 3600.0:
+            raise InputError(f"--gap {gap[0]:g} {gap[1]:g}: give the shortest and the longest gap, 0 s to an hour")
+        if minutes is not None and not 0.0 < minutes <= 6000.0:
+            raise InputError(f"--minutes {minutes:g}: must be above 0 and at most 6000")
+        if snr is not None and not -100.0 <= snr <= 100.0:
+            raise InputError(f"--snr {snr:g}: must be -100 to 100 dB")
+        if noise is not None and snr is None:
+            raise InputError(f"--noise {noise}: say with --snr how loud it shall be")
+        clips = corpus.evaluation_clips(folder, corpus.task_labels(words), partition.value, seed)
+        pieces = [] if snr is None else held_out_noise(folder, noise, seed)
+        limit = None if minutes is None else 60.0 * minutes
+        samples, spoken, intervals = make_stream(clips, seed=seed, gap=gap, seconds=limit, noise=pieces, snr=snr)
+        save(output, samples, spoken, intervals)
+        length = len(samples) / SAMPLE_RATE / 60.0
+        typer.echo(f"{output}: {length:.1f} minutes, {len(spoken)} words, {len(intervals)} clips")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,135 @@
+"""Training for the stream: sequences of several seconds with words among silence, noise and speech, a target a block.
+
+A command is a word said on its own, with a short pause around it: inside running speech the same word is none. So the
+network may wait a moment to hear whether speech goes on; from 0.2 s after the word's end (by energy) it must speak up.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training import corpus
+from speechrnn.training.augment import Augment, decibels
+from speechrnn.training.config import StreamConfig
+from speechrnn.training.extent import word_extent
+from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
+
+IGNORED = -1  # target of a block that may say anything
+WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.2, 0.3, 0.2  # after a word's end: anything; its label; anything again
+LONGEST_JOINT_SECONDS = 0.08  # between words that are run together
+JOINED_WORDS = (3, 8)
+
+
+class Sequences:
+    """Puts sequences together; `labels` must have `_unknown_` and `_silence_`."""
+
+    def __init__(
+        self, config: StreamConfig, sounds: Sounds, labels: Sequence[str], augment: Augment, block_length: int
+    ) -> None:
+        self.config, self.sounds, self.augment, self.block_length = config, sounds, augment, block_length
+        self.label = {name: i for i, name in enumerate(labels)}
+        self.neither = len(labels)  # target of a block that must name no word: `_unknown_` or `_silence_`
+        self.blocks = int(config.seconds * SAMPLE_RATE) // block_length
+
+    def batch(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
+        """Sound [rows, samples] and targets [rows, blocks]: a label, `neither`, or IGNORED."""
+        c = self.config
+        kinds = rng.choice(4, rows, p=[c.speech_share, c.joined_share, c.noise_share, self._words_share()])
+        canvas = np.zeros((rows, self.blocks * self.block_length), np.float32)
+        targets = np.full((rows, self.blocks), self.label[corpus.SILENCE])
+        clips = iter(self._clips(rng, int((kinds != 2).sum() * (c.seconds + JOINED_WORDS[1]))))
+        for row, kind in enumerate(kinds):
+            if kind == 0 and self.sounds.speech:
+                self._speech(rng, canvas[row])
+                targets[row] = self.neither
+            elif kind == 1:
+                self._joined(rng, canvas[row], clips)
+                targets[row] = self.neither
+            elif kind == 3:
+                self._words(rng, canvas[row], targets[row], clips)
+        heard = self.augment.rooms_and_lines(rng, torch.from_numpy(canvas))
+        for row in range(rows):
+            spoken = canvas[row][canvas[row] != 0.0]
+            if not len(spoken):
+                self.augment.noise_alone(rng, heard[row], self.sounds.draw_noise)
+            elif rng.random() < self.augment.config.noise_probability:
+                self.augment.add_noise(rng, heard[row], torch.from_numpy(spoken), self.sounds.draw_noise)
+        return self.augment.record(rng, heard), torch.from_numpy(targets)
+
+    def _words_share(self) -> float:
+        return max(0.0, 1.0 - self.config.speech_share - self.config.joined_share - self.config.noise_share)
+
+    def _clips(self, rng: np.random.Generator, count: int) -> list[tuple[str, np.ndarray, float, float]]:
+        """Word, sound at some speed, start and end of the word in seconds."""
+        chosen = []
+        for _ in range(count):
+            others, commands = self.sounds.others, self.sounds.commands
+            if others and rng.random() >= self.config.command_share:
+                word = others[rng.choice(len(others), p=self.sounds.other_shares)]
+            else:
+                word = commands[rng.integers(len(commands))]
+            clips = self.sounds.by_word[word]
+            chosen.append((word, clips[rng.integers(len(clips))]))
+        if not chosen:
+            return []
+        sounds = torch.from_numpy(self.sounds.clips[[clip for _, clip in chosen]].astype(np.float32) / 32768.0)
+        changed = self.augment.change_speed(rng, sounds).numpy()
+        return [(word, sound, *word_extent(sound)) for (word, _), sound in zip(chosen, changed, strict=True)]
+
+    def _speech(self, rng: np.random.Generator, canvas: np.ndarray) -> None:
+        """Running speech; in half of the rows it starts or stops somewhere."""
+        start, end = 0, len(canvas)
+        if rng.random() < 0.5:
+            cut = int(rng.integers(len(canvas)))
+            start, end = (cut, end) if rng.random() < 0.5 else (start, cut)
+        while start < end:
+            sound = self.sounds.speech.sounds[rng.integers(len(self.sounds.speech.sounds))]
+            first = int(rng.integers(len(sound))) if rng.random() < 0.5 else 0
+            piece = sound[first : first + end - start].astype(np.float32) / 32768.0
+            canvas[start : start + len(piece)] = piece * decibels(rng.uniform(-10.0, 5.0))
+            start += len(piece) + int(rng.uniform(0.05, 1.0) * SAMPLE_RATE)
+
+    def _joined(self, rng: np.random.Generator, canvas: np.ndarray, clips) -> None:
+        position = int(rng.uniform(0.0, 2.0) * SAMPLE_RATE)
+        for _ in range(rng.integers(*JOINED_WORDS)):
+            _, sound, start, end = next(clips)
+            piece = sound[int(start * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
+            piece = piece[: max(0, len(canvas) - position)]
+            canvas[position : position + len(piece)] = piece
+            position += len(piece) + int(rng.uniform(0.0, LONGEST_JOINT_SECONDS) * SAMPLE_RATE)
+
+    def _words(self, rng: np.random.Generator, canvas: np.ndarray, targets: np.ndarray, clips) -> None:
+        c = self.config
+        position = int(rng.uniform(0.0, c.gap_high_seconds) * SAMPLE_RATE)
+        gap_high = c.gap_high_seconds if rng.random() < 0.8 else c.seconds
+        last = len(canvas) - CLIP_SAMPLES - int((WAIT_SECONDS + SPEAK_SECONDS) * SAMPLE_RATE)
+        while position <= last:
+            word, sound, start, end = next(clips)
+            canvas[position : position + CLIP_SAMPLES] += sound
+            label = self.label[self.sounds.label_of[word]]
+            second = position / SAMPLE_RATE
+            during = self.neither if label == self.label[corpus.UNKNOWN] else IGNORED
+            self._mark(targets, second + start, second + end + WAIT_SECONDS, during)
+            spoken = second + end + WAIT_SECONDS
+            self._mark(targets, spoken, spoken + SPEAK_SECONDS, label)
+            self._mark(targets, spoken + SPEAK_SECONDS, spoken + SPEAK_SECONDS + FADE_SECONDS, during)
+            position += CLIP_SAMPLES + int(rng.uniform(c.gap_low_seconds, gap_high) * SAMPLE_RATE)
+
+    def _mark(self, targets: np.ndarray, start: float, end: float, target: int) -> None:
+        per_second = SAMPLE_RATE / self.block_length
+        targets[round(start * per_second) : round(end * per_second)] = target
+
+
+def sequence_loss(logits: Tensor, targets: Tensor, unknown: int, silence: int) -> Tensor:
+    """Mean cross-entropy of the blocks that count; `neither` asks for `_unknown_` and `_silence_` in any proportion.
+
+    Logits [rows, blocks, labels], targets [rows, blocks] as `Sequences.batch` gives them.
+    """
+    posterior = logits.log_softmax(-1)
+    no_word = posterior[..., [unknown, silence]].logsumexp(-1, keepdim=True)
+    both = torch.cat([posterior, no_word], dim=-1).flatten(0, 1)
+    return F.nll_loss(both, targets.flatten(), ignore_index=IGNORED)

@@ -1,0 +1,109 @@
+"""The sound of one partition, held in memory as 16-bit samples: clips of words, background, noise, running speech."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from speechrnn import audio
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.errors import ConfigError
+from speechrnn.training import corpus
+from speechrnn.training.config import DataConfig
+
+CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
+Progress = Callable[[int, int], None]  # done, of how many
+
+
+def loudest_second(sound: np.ndarray) -> np.ndarray:
+    """The second with the most energy of a longer sound; a shorter one is padded with zeros. [CLIP_SAMPLES]"""
+    if len(sound) <= CLIP_SAMPLES:
+        return np.pad(sound, (0, CLIP_SAMPLES - len(sound)))
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
+    start = int(np.argmax(energy[CLIP_SAMPLES:] - energy[:-CLIP_SAMPLES]))
+    return sound[start : start + CLIP_SAMPLES]
+
+
+def to_int16(sound: np.ndarray) -> np.ndarray:
+    return np.clip(np.round(sound * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def read_all(paths: Sequence[Path], keep: Callable[[np.ndarray], np.ndarray], progress: Progress) -> list[np.ndarray]:
+    """Read files on all cores; each is kept as `keep` makes of it, in 16 bits."""
+    sounds = []
+    with ThreadPoolExecutor() as pool:
+        for sound in pool.map(lambda path: to_int16(keep(audio.load(path))), paths):
+            sounds.append(sound)
+            progress(len(sounds), len(paths))
+    return sounds
+
+
+class Recordings:
+    """Long sounds, from which pieces are cut."""
+
+    def __init__(self, sounds: Sequence[np.ndarray]) -> None:
+        self.sounds = list(sounds)
+
+    def __bool__(self) -> bool:
+        return bool(self.sounds)
+
+    def cut(self, rng: np.random.Generator, samples: int) -> np.ndarray:
+        """A random piece [samples] of a random recording, float32; a short recording is repeated."""
+        sound = self.sounds[rng.integers(len(self.sounds))]
+        if len(sound) < samples:
+            sound = np.tile(sound, -(-samples // len(sound)))
+        start = rng.integers(len(sound) - samples + 1)
+        return sound[start : start + samples].astype(np.float32) / 32768.0
+
+
+class Sounds:
+    """Everything that is heard in training, or (partition "validation") what is kept away from it.
+
+    `clips` int16 [clips, CLIP_SAMPLES]; `by_word` gives each word's rows in it, `label_of` its label. `others` are the
+    words that are `_unknown_`, drawn in `other_shares`; `commands` are the rest.
+    """
+
+    def __init__(
+        self, config: DataConfig, labels: Sequence[str], part: str, progress: Progress = lambda done, total: None
+    ) -> None:
+        self.part = part
+        folder = Path(config.folder)
+        clips = corpus.word_clips(folder, labels, part)
+        silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
+        if silent:
+            raise ConfigError(f"data.task: {folder} has no {part} clips of {', '.join(sorted(silent))}")
+        for other in config.unknown_folders if corpus.UNKNOWN in labels else ():
+            clips += [corpus.Clip(p, f"{Path(other).name}/{p.parent.name}", corpus.UNKNOWN) for p in self._own(other)]
+        self.clips = np.stack(read_all([c.path for c in clips], loudest_second, progress))
+        self.by_word: dict[str, list[int]] = defaultdict(list)
+        self.label_of: dict[str, str] = {}
+        for i, clip in enumerate(clips):
+            self.by_word[clip.word].append(i)
+            self.label_of[clip.word] = clip.label
+        self.commands = [word for word, label in self.label_of.items() if label != corpus.UNKNOWN]
+        self.others = [word for word, label in self.label_of.items() if label == corpus.UNKNOWN]
+        # Rare words count for more than their share: what matters is how many kinds of words are known as unknown.
+        shares = np.sqrt([len(self.by_word[word]) for word in self.others])
+        self.other_shares = shares / shares.sum() if self.others else shares
+        background = read_all(corpus.noise_recordings(folder), self._own_part, progress)
+        self.background = Recordings([sound for sound in background if len(sound)])
+        self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), lambda sound: sound, progress))
+        self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), lambda sound: sound, progress))
+
+    def _own(self, *folders: str) -> Iterator[Path]:
+        chosen: Callable[[Iterable[Path]], Iterator[Path]]
+        chosen = corpus.of_training if self.part == "training" else corpus.held_out
+        for folder in folders:
+            yield from chosen(audio.sound_files(Path(folder)))
+
+    def _own_part(self, sound: np.ndarray) -> np.ndarray:
+        """Of each background recording, the end is for validation."""
+        border = int(len(sound) * corpus.VALIDATION_NOISE_FROM)
+        return sound[:border] if self.part == "training" else sound[border:]
+
+    def draw_noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
+        """Half of the noise is the data set's own background, half is from the other folders. [samples]"""
+        sources = [s for s in (self.background, self.noise) if s]
+        return sources[rng.integers(len(sources))].cut(rng, samples) if sources else None

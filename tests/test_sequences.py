@@ -1,0 +1,243 @@
+"""Sequences for the stream: the targets say what was laid down, and the loss asks for that and nothing more."""
+
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.augment import Augment
+from speechrnn.training.config import AugmentConfig, StreamConfig
+from speechrnn.training.sequences import IGNORED, LONGEST_JOINT_SECONDS, Sequences, sequence_loss
+from speechrnn.training.sounds import CLIP_SAMPLES, Recordings
+
+BLOCK = 320
+LABELS = ("yes", "no", "_unknown_", "_silence_")
+UNKNOWN, SILENCE, NEITHER = 2, 3, 4
+# Words are stretches of constant value in digital silence, so that a sequence tells what was laid where.
+LEVELS = {"yes": 16_000, "no": 12_000, "bed": 8_000, "cat": 4_000}
+WORD_BEGINS, WORD_ENDS = 0.25, 0.65
+SPEECH = 2_000
+PLAIN = AugmentConfig(
+    shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
+    band_limit_probability=0.0, eight_bit_probability=0.0,
+)  # fmt: skip
+NOTHING = StreamConfig(rows=1, seconds=6.0, speech_share=0.0, joined_share=0.0, noise_share=0.0)
+AROUND = 0.05  # blocks, and the frames by which an extent is found, are no finer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def hiss(rng, samples):
+    return (0.01 * rng.standard_normal(samples)).astype(np.float32)
+
+
+def sounds(words=tuple(LEVELS), speech=True, noise=hiss):
+    """What stands for the sound of a partition: two clips of each word, of the same sound."""
+    clips = np.zeros((2 * len(words), CLIP_SAMPLES), np.int16)
+    for i, word in enumerate(words):
+        clips[2 * i : 2 * i + 2, int(WORD_BEGINS * SAMPLE_RATE) : int(WORD_ENDS * SAMPLE_RATE)] = LEVELS[word]
+    others = [word for word in words if word not in LABELS]
+    return SimpleNamespace(
+        clips=clips,
+        commands=[word for word in words if word in LABELS],
+        others=others,
+        other_shares=np.full(len(others), 1.0 / max(1, len(others))),
+        by_word={word: [2 * i, 2 * i + 1] for i, word in enumerate(words)},
+        label_of={word: word if word in LABELS else "_unknown_" for word in words},
+        speech=Recordings([np.full(30_000, SPEECH, np.int16), np.full(50_000, SPEECH, np.int16)] if speech else []),
+        draw_noise=noise,
+    )
+
+
+def sequences(augment=PLAIN, heard=None, **changes):
+    return Sequences(replace(NOTHING, **changes), heard or sounds(), LABELS, Augment(augment), BLOCK)
+
+
+def batch(rows=20, seed=0, **how):
+    sound, targets = sequences(**how).batch(np.random.default_rng(seed), rows)
+    return sound.numpy(), targets.numpy()
+
+
+def laid_down(row):
+    """Word, start and end in seconds, in order, of the stretches of constant value in a row of sound."""
+    values = np.round(row * 32768).astype(int)
+    edges = np.flatnonzero(np.diff(values, prepend=0, append=0))
+    found = [(values[a], a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in itertools.pairwise(edges)]
+    named = {level: word for word, level in LEVELS.items()}
+    return [(named[value], start, end) for value, start, end in found if value]
+
+
+def between(targets, start, end):
+    """What stands in the blocks that lie wholly in a stretch of time."""
+    return set(targets[int(np.ceil(start * 50)) : int(np.floor(end * 50))].tolist())
+
+
+def runs(targets, label):
+    """How many times a label begins."""
+    return int((np.diff((targets == label).astype(int), prepend=0) == 1).sum())
+
+
+# what is laid down
+
+
+def test_every_word_is_answered_after_its_end():
+    said = set()
+    for row, targets in zip(*batch(gap_low_seconds=0.6), strict=True):
+        words = laid_down(row)
+        assert words
+        for word, start, end in words:
+            said.add(word)
+            label = LABELS.index(word) if word in LABELS else UNKNOWN
+            during = NEITHER if label == UNKNOWN else IGNORED
+            assert end - start == pytest.approx(WORD_ENDS - WORD_BEGINS, abs=1e-3)
+            assert between(targets, start + AROUND, end + 0.2 - AROUND) == {during}
+            assert between(targets, end + 0.2 + AROUND, end + 0.5 - AROUND) == {label}
+            assert between(targets, end + 0.5 + AROUND, end + 0.7 - AROUND) == {during}
+        for label in range(3):  # and nowhere else
+            count = sum((LABELS.index(word) if word in LABELS else UNKNOWN) == label for word, _, _ in words)
+            assert runs(targets, label) == count
+    assert said == set(LEVELS)
+
+
+def test_where_no_word_is_there_is_silence():
+    for row, targets in zip(*batch(gap_low_seconds=1.0), strict=True):
+        end = 0.0
+        for _, start, next_end in laid_down(row):
+            assert between(targets, end + 0.7 + AROUND if end else 0.0, start - AROUND) <= {SILENCE}
+            end = next_end
+        assert between(targets, end + 0.7 + AROUND, 6.0) <= {SILENCE}
+        assert (targets == SILENCE).any()
+
+
+def test_each_word_has_time_to_be_answered():
+    """The last word's answer is in the sequence too."""
+    for seed in range(5):
+        for row, _ in zip(*batch(seed=seed, seconds=3.0), strict=True):
+            assert max(end for _, _, end in laid_down(row)) + 0.5 <= 3.0
+
+
+def test_words_come_in_the_share_asked_for():
+    assert {word for row in batch(command_share=1.0)[0] for word, _, _ in laid_down(row)} == {"yes", "no"}
+    assert {word for row in batch(command_share=0.0)[0] for word, _, _ in laid_down(row)} == {"bed", "cat"}
+
+
+def test_without_other_words_there_are_commands_alone():
+    sound, targets = batch(heard=sounds(("yes", "no")))
+    assert {word for row in sound for word, _, _ in laid_down(row)} == {"yes", "no"}
+    assert not np.isin(targets, (UNKNOWN, NEITHER)).any()
+
+
+def test_running_speech_is_neither():
+    sound, targets = batch(40, speech_share=1.0)
+    assert (targets == NEITHER).all()
+    assert all(0.3 * 0.99 * SPEECH / 32768 < row.max() < 1.8 * SPEECH / 32768 for row in sound)
+    heard = (sound != 0).mean(axis=1)
+    assert heard.max() > 0.8
+    assert heard.min() < 0.6  # in some rows it starts or stops
+
+
+def test_words_that_are_run_together_are_neither():
+    sound, targets = batch(joined_share=1.0)
+    assert (targets == NEITHER).all()
+    values = np.round(sound * 32768).astype(int)
+    for row in values:
+        heard = np.flatnonzero(row)
+        assert set(row[heard]) <= set(LEVELS.values())
+        assert len(heard) > 1.5 * (WORD_ENDS - WORD_BEGINS) * SAMPLE_RATE
+        assert np.diff(heard).max() / SAMPLE_RATE <= LONGEST_JOINT_SECONDS + AROUND
+
+
+def test_noise_alone_is_silence():
+    sound, targets = batch(noise_share=1.0)
+    assert (targets == SILENCE).all()
+    digital = ~sound.any(axis=1)
+    assert not digital.all()
+    assert not any(len(np.unique(row)) < 100 for row in sound[~digital])  # no constant stretches
+
+
+@pytest.mark.parametrize("noise", [hiss, lambda rng, samples: None])
+def test_without_recordings_of_speech_such_rows_are_silence(noise):
+    always = replace(PLAIN, noise_probability=1.0)
+    sound, targets = batch(augment=always, heard=sounds(speech=False, noise=noise), speech_share=1.0)
+    assert (targets == SILENCE).all()
+    assert np.isfinite(sound).all()
+
+
+def test_noise_lies_under_the_words_in_the_ratio_asked_for():
+    plain, targets = batch(command_share=1.0)
+    same, noisy_targets = batch(command_share=1.0, augment=replace(PLAIN, noise_probability=1.0, snr_low_db=20.0))
+    np.testing.assert_array_equal(noisy_targets, targets)
+    for row, clean in zip(same, plain, strict=True):
+        noise = row - clean
+        ratio = 10 * np.log10(np.square(clean[clean != 0]).mean() / np.square(noise).mean())
+        assert 19.9 < ratio < 30.1
+
+
+shares = st.floats(0, 1 / 3)
+
+
+@settings(deadline=None, max_examples=6)
+@given(shares, shares, shares, st.sampled_from([3.0, 4.21]), st.integers(1, 3), st.booleans(), st.integers(0, 999))
+def test_shapes_and_ranges_hold_for_all_kinds(speech, joined, noise, seconds, rows, spoken, seed):
+    how = {"speech_share": speech, "joined_share": joined, "noise_share": noise, "seconds": seconds}
+    sound, targets = batch(rows, seed, augment=AugmentConfig(), heard=sounds(speech=spoken), **how)
+    assert targets.shape == (rows, int(seconds * 50))
+    assert sound.shape == (rows, targets.shape[1] * BLOCK)
+    assert (sound.dtype, targets.dtype) == (np.float32, np.int64)
+    assert np.isfinite(sound).all()
+    assert np.abs(sound).max() <= 1.0
+    assert targets.min() >= IGNORED
+    assert targets.max() <= NEITHER
+    assert (targets != IGNORED).any(axis=1).all()
+
+
+def test_the_same_draw_gives_the_same_batch_and_another_draw_another():
+    how = {"augment": AugmentConfig(), "speech_share": 0.25, "joined_share": 0.25, "noise_share": 0.25, "seconds": 3.0}
+    first, again, other = (batch(6, seed, **how) for seed in (1, 1, 2))
+    for one, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(first[0], other[0])
+
+
+# the loss
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 3), st.integers(1, 8), st.integers(0, 9999))
+def test_the_loss_is_that_of_a_plain_loop(rows, blocks, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (rows, blocks, len(LABELS)))
+    targets = rng.integers(IGNORED, NEITHER + 1, (rows, blocks))
+    targets[0, 0] = rng.integers(0, NEITHER + 1)  # something counts
+    costs = []
+    for row in range(rows):
+        for block in range(blocks):
+            posterior = np.exp(logits[row, block]) / np.exp(logits[row, block]).sum()
+            target = targets[row, block]
+            if target == NEITHER:
+                costs.append(-np.log(posterior[UNKNOWN] + posterior[SILENCE]))
+            elif target != IGNORED:
+                costs.append(-np.log(posterior[target]))
+    loss = sequence_loss(torch.from_numpy(logits), torch.from_numpy(targets), UNKNOWN, SILENCE)
+    assert float(loss) == pytest.approx(np.mean(costs), rel=1e-6)
+
+
+def test_neither_asks_for_unknown_and_silence_in_any_proportion():
+    def loss(*posterior):
+        return float(sequence_loss(torch.tensor([[posterior]]).log(), torch.tensor([[NEITHER]]), UNKNOWN, SILENCE))
+
+    assert loss(0.1, 0.1, 0.7, 0.1) == pytest.approx(loss(0.1, 0.1, 0.1, 0.7), rel=1e-5)
+    assert loss(0.1, 0.1, 0.7, 0.1) == pytest.approx(-np.log(0.8), rel=1e-5)
+    assert loss(0.05, 0.05, 0.45, 0.45) < loss(0.1, 0.1, 0.7, 0.1)
+
+
+def test_a_block_that_may_say_anything_teaches_nothing():
+    logits = torch.randn(1, 6, len(LABELS), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    sequence_loss(logits, torch.tensor([[0, IGNORED, NEITHER, IGNORED, SILENCE, 1]]), UNKNOWN, SILENCE).backward()
+    assert (logits.grad.abs().sum(-1) > 0).tolist() == [[True, False, True, False, True, True]]
