@@ -1,9 +1,12 @@
-"""Spoken-command recogniser: `speechrnn.load().classify("clip.wav")`."""
+"""Spoken-command recogniser: `speechrnn.load().classify("clip.wav")`, `speechrnn.Spotter(speechrnn.load())`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from speechrnn.model import Model
+    from speechrnn.spotter import Spotter
+
+__all__ = ["Spotter", "load"]
 
 __version__ = "0.1.0"
 
@@ -19,3 +22,12 @@ def load(path: "str | None" = None) -> "Model":
     from speechrnn.model import Model
 
     return Model(path)
+
+
+def __getattr__(name: str) -> Any:
+    """`speechrnn.Spotter`, imported when it is asked for: `import speechrnn` alone stays cheap."""
+    if name == "Spotter":
+        from speechrnn.spotter import Spotter
+
+        return Spotter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

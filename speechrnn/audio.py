@@ -84,7 +84,7 @@ def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None =
             raise AudioError(
                 f"{name}: is {frames / rate:.1f} s long, at most {max_seconds:g} s are taken: cut it first"
             )
-        resample = _resampler(rate)
+        resample = resampler(rate)
         length = min(max(1, round(seconds * rate)), max(1, frames))  # a header that claims 2 GHz must not cost 80 GB
         position, yielded = 0, False
         while True:
@@ -132,7 +132,7 @@ def sound_files(folder: Path) -> list[Path]:
     return files
 
 
-def _resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
+def resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
     """(mono samples at `rate`, whether they are the last) -> the samples at 16 kHz that are ready by then."""
     if rate == SAMPLE_RATE:
         return lambda mono, last: mono

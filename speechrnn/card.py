@@ -9,6 +9,7 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ModelError
 
 METADATA_KEY = "speechrnn"
+SILENCE = "_silence_"  # the label of every sound without speech
 FORMAT_VERSION = 1
 
 
@@ -17,7 +18,7 @@ class Card:
     """Everything that is needed to use the model, and everything that is known about it.
 
     `labels` are the columns of the graph's `probabilities`; `words` are those of them that are commands. The decision
-    settings (`tail_seconds`, `smoothing_seconds`, `thresholds`, `refractory_seconds`) are defaults.
+    settings (`tail_seconds`, `smoothing_seconds`, `thresholds`, `hysteresis`, `refractory_seconds`) are defaults.
     """
 
     name: str
@@ -31,7 +32,8 @@ class Card:
     tail_seconds: float  # digital silence after a clip, so that a word at its very end is heard out
     smoothing_seconds: float  # posteriors are averaged over this time
     thresholds: dict[str, float]  # for each word
-    refractory_seconds: float  # after a detection
+    hysteresis: float  # share of its threshold that a word must fall below before it can be detected again
+    refractory_seconds: float  # after a detection, nothing is detected
     training_data: tuple[str, ...]  # what the sound was, with its licence
     figures: dict[str, Any] = field(default_factory=dict)  # measured
     format_version: int = FORMAT_VERSION
@@ -85,9 +87,11 @@ def from_json(text: str, source: str) -> Card:
             and all(isinstance(value, tuple) for value in (card.labels, card.words, card.training_data))
             and all(isinstance(size, int) and size > 0 for size in (card.block_length, card.state_size))
             and card.sample_rate == SAMPLE_RATE
+            and all(0 < threshold <= 1 for threshold in card.thresholds.values())
+            and 0 <= card.hysteresis <= 1
             and all(0 <= s < math.inf for s in (card.tail_seconds, card.smoothing_seconds, card.refractory_seconds))
         )
-    except TypeError:
+    except (TypeError, AttributeError):
         sound = False
     if not sound:
         raise ModelError(

@@ -15,3 +15,7 @@ class ModelError(InputError):
 
 class ConfigError(InputError):
     """A setting that doesn't exist or doesn't make sense."""
+
+
+class MicrophoneError(InputError):
+    """No microphone, none of that name, or one that can't be opened."""

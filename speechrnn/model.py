@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from speechrnn import audio, card
+from speechrnn import audio, card, spotter
 from speechrnn.errors import AudioError, ModelError
 
 DEFAULT_MODEL = "gru-12.onnx"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
 MIN_CLIP_SECONDS = 0.05
+OUTPUTS = ["probabilities", "next_state"]
 PIECE_BLOCKS = 250  # long sound runs through the graph in pieces of 5 s, so that memory stays bounded
 
 Sound = audio.Source | np.ndarray
@@ -33,7 +34,13 @@ class Stream:
 
     def __init__(self, model: "Model", batch: int = 1) -> None:
         self._model, self._batch = model, batch
+        self._piece = PIECE_BLOCKS * model.card.block_length
         self.reset()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The columns of what `process` returns."""
+        return self._model.labels
 
     def reset(self) -> None:
         """Forget everything heard so far."""
@@ -44,13 +51,14 @@ class Stream:
 
         Row t is known at the end of block t.
         """
-        piece = PIECE_BLOCKS * self._model.card.block_length
-        rows = []
-        for start in range(0, samples.shape[1], piece):
-            inputs = {"audio": samples[:, start : start + piece], "state": self._state}
-            probabilities, self._state = self._model.session.run(["probabilities", "next_state"], inputs)
-            rows.append(probabilities)
-        return np.concatenate(rows, axis=1)
+        if samples.shape[1] <= self._piece:
+            return self._run(samples)
+        pieces = range(0, samples.shape[1], self._piece)
+        return np.concatenate([self._run(samples[:, start : start + self._piece]) for start in pieces], axis=1)
+
+    def _run(self, samples: np.ndarray) -> np.ndarray:
+        probabilities, self._state = self._model.session.run(OUTPUTS, {"audio": samples, "state": self._state})
+        return probabilities
 
 
 class Model:
@@ -175,8 +183,11 @@ class Model:
             yield from pool.map(one, sounds)
 
     def decide(self, posteriors: np.ndarray) -> Classification:
-        """The label of a clip, from its `posteriors` [blocks, labels]: the smoothed posterior at its end."""
-        smoothed = posteriors[-self.card.blocks(self.card.smoothing_seconds) :].mean(axis=0)
+        """The label of a clip, from its `posteriors` [blocks, labels]: what it says at its clearest moment.
+
+        That is where the smoothed posterior of a label other than silence is highest.
+        """
+        smoothed = spotter.clearest(posteriors, self.labels, self.card.blocks(self.card.smoothing_seconds))
         order = np.argsort(-smoothed, kind="stable")
         posterior = {self.labels[i]: float(smoothed[i]) for i in order}
         label = next(iter(posterior))

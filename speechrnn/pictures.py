@@ -84,6 +84,28 @@ def confusions(counts: np.ndarray, labels: Sequence[str], path: Path) -> None:
     save(figure, path)
 
 
+def det(points: Sequence[tuple[float, float, float]], chosen: tuple[float, float], path: Path) -> None:
+    """DET curve: `points` are threshold, false accepts per hour, share of words missed; `chosen` is what is in use.
+
+    False accepts stand on a logarithmic axis that is linear below one per hour: none at all is hoped for.
+    """
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axis = figure.subplots()
+    thresholds, false_accepts, missed = zip(*sorted(points), strict=True)
+    axis.plot(false_accepts, [100.0 * share for share in missed], marker=".", lw=1.5)
+    for i in range(0, len(points), max(1, len(points) // 10)):
+        place = (false_accepts[i], 100.0 * missed[i])
+        axis.annotate(f"{thresholds[i]:g}", place, xytext=(4, 4), textcoords="offset points", fontsize=7)
+    axis.plot(chosen[0], 100.0 * chosen[1], "o", ms=9, mfc="none", color="C3", label="thresholds in use")
+    axis.set_xscale("symlog", linthresh=1.0)
+    axis.set(xlabel="false accepts per hour", ylabel="missed (%)", title="by threshold")
+    axis.set_xlim(left=-0.05)
+    axis.set_ylim(bottom=0.0)
+    axis.grid(alpha=0.3)
+    axis.legend()
+    save(figure, path)
+
+
 def curves(history: Sequence[dict[str, float]], path: Path) -> None:
     """Loss, accuracy, learning rate and gradient norms over the epochs of a training run."""
     epochs = [m["epoch"] for m in history]

@@ -247,6 +247,10 @@ MODELS = {
         proto, labels=["yes"], words=["yes"], thresholds={"yes": 0.5}
     ),
     "card-with-another-state": lambda proto: with_values(proto, state_size=3),
+    "card-without-hysteresis": lambda proto: with_values(proto, hysteresis=None),
+    "card-with-a-list-of-thresholds": lambda proto: with_values(
+        proto, thresholds=["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
+    ),
 }
 
 
@@ -269,6 +273,8 @@ def test_every_verb_refuses_a_bad_model(bad_model, good, tmp_path):
     picture = tmp_path / "picture.png"
     refused(run("info", bad_model), bad_model)
     refused(run("info", bad_model, "--json"), bad_model)
+    refused(run("spot", good, "--model", bad_model), bad_model)
+    refused(run("listen", good, "--model", bad_model), bad_model)
     refused(run("plot", good, "-o", picture, "--model", bad_model), bad_model)
     refused(run("evaluate", tmp_path, "--picture", picture, "--model", bad_model), bad_model)
     assert not picture.exists()
@@ -282,6 +288,26 @@ def test_a_model_path_that_leads_to_no_file_is_refused(tmp_path, good, case):
 
 def test_a_bad_model_is_found_before_any_sound_is_read(tmp_path):
     refused(run("classify", "-", "--model", tmp_path / "missing.onnx", stdin=b"junk"), "missing.onnx")
+
+
+# spot and listen
+
+
+@pytest.mark.parametrize("verb", ["spot", "listen"])
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("--threshold", "high", "--threshold high"),
+        ("--threshold", "yes=", "--threshold yes="),
+        ("--threshold", "2", "2"),
+        ("--threshold", "yes=0", "yes"),
+        ("--threshold", "computer=0.5", "computer"),
+        ("--words", "yes,computer", "computer"),
+        ("--words", ",", "words"),
+    ],
+)
+def test_settings_of_the_spotter_that_are_no_good_are_refused(good, verb, option, value, named):
+    refused(run(verb, good, option, value), named)
 
 
 # evaluate

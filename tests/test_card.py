@@ -22,6 +22,7 @@ CARD = Card(
     tail_seconds=0.2,
     smoothing_seconds=0.1,
     thresholds={"ja": 0.8, "nein": 0.7},
+    hysteresis=0.8,
     refractory_seconds=0.5,
     training_data=("Äußerungen (CC0)",),
     figures={"accuracy": 0.5},
@@ -43,10 +44,11 @@ def changed(**values):
 
 words = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=6, unique=True)
 seconds = st.floats(0, 1e6)
+share = st.floats(0, 1)
 
 
-@given(words, words, st.integers(1, 10**6), seconds, seconds, seconds)
-def test_a_card_comes_back_as_it_was(labels, sources, size, tail, smoothing, refractory):
+@given(words, words, st.integers(1, 10**6), seconds, seconds, seconds, share)
+def test_a_card_comes_back_as_it_was(labels, sources, size, tail, smoothing, refractory, hysteresis):
     card = replace(
         CARD,
         labels=tuple(labels),
@@ -56,6 +58,7 @@ def test_a_card_comes_back_as_it_was(labels, sources, size, tail, smoothing, ref
         tail_seconds=tail,
         smoothing_seconds=smoothing,
         refractory_seconds=refractory,
+        hysteresis=hysteresis,
         training_data=tuple(sources),
     )
     assert from_json(card.to_json(), "some.onnx") == card
@@ -106,6 +109,15 @@ def test_json_that_is_no_object_is_refused(text):
         {"words": 2},
         {"thresholds": {"ja": 0.8}},
         {"thresholds": {"ja": 0.8, "nein": 0.8, "_unknown_": 0.8}},
+        {"thresholds": ["ja", "nein"]},
+        {"thresholds": {"ja": 0.8, "nein": 0.0}},
+        {"thresholds": {"ja": 0.8, "nein": 1.01}},
+        {"thresholds": {"ja": 0.8, "nein": float("nan")}},
+        {"thresholds": {"ja": 0.8, "nein": "high"}},
+        {"hysteresis": -0.1},
+        {"hysteresis": 1.5},
+        {"hysteresis": float("nan")},
+        {"hysteresis": "half"},
         {"sample_rate": 8_000},  # sound always comes at 16 kHz
         {"sample_rate": "16000"},
         {"block_length": 0},

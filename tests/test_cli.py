@@ -24,7 +24,6 @@ from speechrnn import cli
 from speechrnn.training.partition import partition
 
 ROOT = Path(__file__).resolve().parents[1]
-VERBS = ("classify", "plot", "evaluate", "info", "train")
 
 
 def run(*arguments, stdin=b"", start=cli.run):
@@ -82,7 +81,7 @@ def files(made):
 # every verb
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", cli.VERBS)
 def test_help_shows_what_to_type(verb):
     shown = run(verb, "--help")
     assert shown.returncode == 0
@@ -93,7 +92,7 @@ def test_help_shows_what_to_type(verb):
 def test_help_of_all_names_every_verb():
     shown = command("--help")
     assert shown.returncode == 0
-    assert all(verb in shown.stdout for verb in VERBS)
+    assert all(verb in shown.stdout for verb in cli.VERBS)
 
 
 def test_the_version_is_that_of_the_package():

@@ -6,8 +6,8 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-import speechrnn
 from speechrnn import pictures
+from speechrnn.card import Card
 from speechrnn.errors import InputError
 
 RATE, BLOCK = 16_000, 320
@@ -16,7 +16,23 @@ WIDTH, HEIGHT = 990, 660
 
 @pytest.fixture(scope="module")
 def card():
-    return speechrnn.load().card
+    words = ("yes", "no", "stop")
+    return Card(
+        name="tiny",
+        labels=(*words, "_unknown_", "_silence_"),
+        words=words,
+        sample_rate=RATE,
+        block_length=BLOCK,
+        state_size=1,
+        front_end={"window_length": 400, "hop_length": 160, "n_fft": 512},
+        network={},
+        tail_seconds=0.2,
+        smoothing_seconds=0.1,
+        thresholds=dict.fromkeys(words, 0.5),
+        hysteresis=0.8,
+        refractory_seconds=0.5,
+        training_data=(),
+    )
 
 
 def tone(frequency, seconds=1.0):

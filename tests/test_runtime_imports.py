@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from test_cli import ROOT
 
+from speechrnn.cli import VERBS as VERBS_OF_THE_COMMAND
 from speechrnn.training.partition import partition
 
 # Whoever asks for one of these, even in a `try`, fails.
@@ -72,23 +73,39 @@ for name in set(names) - {"speechrnn.training"}:
     print(name)
 """
     names = python(REFUSE + imports).stdout.split()
-    assert {"speechrnn.model", "speechrnn.audio", "speechrnn.pictures", "speechrnn.cli.train"} <= set(names)
+    assert {f"speechrnn.{name}" for name in ("model", "audio", "pictures", "spotter", "scoring")} <= set(names)
+    assert {f"speechrnn.cli.{verb}" for verb in VERBS_OF_THE_COMMAND} <= set(names)
 
 
 def test_every_verb_of_the_runtime_works_without_torch(folder):
     verbs = """
 folder, part = sys.argv[1:]
 run("classify", folder, "--top", "2")
+run("spot", folder)
+run("listen", folder + "/yes/clip.wav")
 run("info")
 run("evaluate", folder, "--picture", folder + "/confusions.png")
 run("evaluate", folder, "--partition", part, "--json")
 run("plot", folder + "/yes/clip.wav", "-o", folder + "/clip.png")
-run("train", "--help")
+for verb in cli.VERBS:
+    run(verb, "--help")
 """
     shown = python(REFUSE + VERBS + verbs, folder, partition("clip.wav"))
     assert "accuracy" in shown.stdout
     assert (folder / "confusions.png").stat().st_size > 0
     assert (folder / "clip.png").stat().st_size > 0
+
+
+def test_words_are_spotted_from_python_without_torch(folder):
+    program = """
+import sys, speechrnn
+from speechrnn import audio
+spotter = speechrnn.Spotter(speechrnn.load())
+found = spotter.process(audio.load(sys.argv[1])) + spotter.finish()
+print(len(found), spotter.seconds)
+"""
+    shown = python(REFUSE + program, folder / "yes" / "clip.wav").stdout.split()
+    assert float(shown[1]) >= 2.0
 
 
 def test_a_clip_is_labelled_from_python_without_torch(folder):

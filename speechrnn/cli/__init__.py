@@ -12,7 +12,7 @@ import typer
 
 from speechrnn.errors import InputError
 
-VERBS = ("classify", "plot", "evaluate", "info", "train")
+VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
     Path | None, typer.Option("--model", "-m", help="ONNX file to use instead of the shipped one", show_default=False)
 ]

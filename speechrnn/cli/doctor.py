@@ -1,0 +1,160 @@
+"""`speechrnn doctor`: does this microphone, on this machine, do for listening?"""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from speechrnn.cli import ModelOption, report_errors, say
+
+if TYPE_CHECKING:
+    from speechrnn.microphone import Microphone
+    from speechrnn.model import Model
+
+NOISE_DBFS = -35.0  # words are lost in a floor above that
+OFFSET = 0.02
+FASTEST = 0.8  # of real time: a machine needs some for itself
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was measured."""
+
+    device: str
+    host_api: str
+    native_rate: int  # Hz
+    seconds: float  # heard
+    rms_dbfs: float
+    peak_dbfs: float
+    noise_floor_dbfs: float
+    clipped_share: float
+    dc_offset: float  # full scale 1.0
+    exact_zeros: bool
+    dropped_blocks: int
+    lost: bool
+    real_time_factor: float
+
+
+def doctor(
+    seconds: Annotated[float, typer.Option("--seconds", "-s", min=0.5, max=600.0, help="How long to listen")] = 5.0,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="Number or part of a name; see speechrnn devices")
+    ] = None,
+    model: ModelOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
+) -> None:
+    """Listen for some seconds and say what is wrong with the microphone, and what to do.
+
+    The exit code is 0 if it can be used, 1 if there is a problem, 2 if there is no device.
+
+    Example: speechrnn doctor --seconds 10
+    """
+    with report_errors():
+        from speechrnn.microphone import Microphone
+        from speechrnn.model import Model
+
+        recogniser = Model(model)
+        with Microphone(device) as microphone:
+            say(f"listening to {microphone.device.name} for {seconds:g} s: say a few words")
+            samples = _record(microphone, seconds)
+            finding = _measure(microphone, samples, recogniser)
+        problems = advice(finding)
+        if as_json:
+            sys.stdout.write(json.dumps(asdict(finding) | {"problems": problems}, indent=2) + "\n")
+        else:
+            _print(finding, problems)
+        if problems:
+            raise typer.Exit(1)
+
+
+def _record(microphone: "Microphone", seconds: float) -> np.ndarray:
+    """Sound float32 [samples] of so many seconds, or less if the device stops giving any."""
+    from speechrnn.audio import SAMPLE_RATE
+
+    pieces, wanted = [np.zeros(0, np.float32)], round(seconds * SAMPLE_RATE)
+    for piece in microphone:
+        pieces.append(piece)
+        wanted -= len(piece)
+        if wanted <= 0 or microphone.lost:
+            break
+    return np.concatenate(pieces)
+
+
+def _measure(microphone: "Microphone", samples: np.ndarray, model: "Model") -> Finding:
+    from speechrnn.microphone import dbfs, measure
+
+    silence = np.zeros(model.card.block_length, np.float32)
+    blocks = np.resize(samples if len(samples) else silence, (max(1, len(samples) // len(silence)), len(silence)))
+    level = measure(blocks.ravel())
+    loudness = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
+    return Finding(
+        device=microphone.device.name,
+        host_api=microphone.device.host_api,
+        native_rate=microphone.device.rate,
+        seconds=round(len(samples) / model.card.sample_rate, 3),
+        rms_dbfs=round(level.rms, 1),
+        peak_dbfs=round(level.peak, 1),
+        noise_floor_dbfs=round(dbfs(float(np.percentile(loudness, 10))), 1),
+        clipped_share=round(level.clipped, 5),
+        dc_offset=round(level.offset, 5),
+        exact_zeros=level.zeros,
+        dropped_blocks=microphone.dropped,
+        lost=microphone.lost,
+        real_time_factor=round(_real_time_factor(blocks, model), 5),
+    )
+
+
+def _real_time_factor(blocks: np.ndarray, model: "Model") -> float:
+    """Time of this machine for each second of sound, block by block [blocks, samples], as in listening."""
+    from speechrnn.spotter import Spotter
+
+    spotter = Spotter(model)
+    spotter.process(blocks[0])
+    start = time.process_time()
+    for block in blocks:
+        spotter.process(block)
+    return (time.process_time() - start) / (len(blocks) * model.card.block_seconds)
+
+
+def advice(finding: Finding) -> list[str]:
+    """Each problem in plain words, with what to do about it; none if the microphone can be used."""
+    from speechrnn.microphone import CLIPPED_SHARE, QUIET_DBFS
+
+    if not finding.seconds or finding.lost:
+        return ["it stopped giving sound: see to its plug and cable, or close the program that took it"]
+    if finding.exact_zeros:
+        return ["nothing but exact zeros: it is muted, or this program has no permission to listen"]
+    checks = (
+        (finding.peak_dbfs < QUIET_DBFS, "too quiet: turn the input level up, or come closer"),
+        (finding.clipped_share > CLIPPED_SHARE, "clipped: turn the input level down, or move away"),
+        (
+            finding.noise_floor_dbfs > NOISE_DBFS,
+            "noisy: find what hums or blows, or come closer and lower the level",
+        ),
+        (abs(finding.dc_offset) > OFFSET, "DC offset: cable, sound card or its driver is at fault; try another input"),
+        (finding.dropped_blocks > 0, "sound was dropped: other programs keep this machine busy; close some"),
+        (finding.real_time_factor > FASTEST, "this machine is too slow for this model: take a smaller one"),
+    )
+    return [text for failed, text in checks if failed]
+
+
+def _print(finding: Finding, problems: list[str]) -> None:
+    rows = {
+        "device": f"{finding.device} ({finding.host_api})",
+        "native rate": f"{finding.native_rate} Hz",
+        "heard": f"{finding.seconds:.1f} s",
+        "level": f"{finding.rms_dbfs:.1f} dBFS RMS, {finding.peak_dbfs:.1f} dBFS peak",
+        "noise floor": f"{finding.noise_floor_dbfs:.1f} dBFS",
+        "clipped": f"{finding.clipped_share:.2%} of samples",
+        "DC offset": f"{finding.dc_offset:+.4f} of full scale",
+        "exact zeros only": "yes" if finding.exact_zeros else "no",
+        "dropped blocks": str(finding.dropped_blocks),
+        "real-time factor": f"{finding.real_time_factor:.4f}",
+    }
+    lines = [f"{name:<18}{text}" for name, text in rows.items()]
+    lines += [f"problem: {problem}" for problem in problems] or ["good: this microphone can be used"]
+    sys.stdout.write("\n".join(lines) + "\n")

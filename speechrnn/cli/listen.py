@@ -1,0 +1,409 @@
+"""`speechrnn listen`: sound that never ends in, a line for each word that is said out."""
+
+import contextlib
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import wave
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import numpy as np
+import typer
+
+from speechrnn.cli import ModelOption, check_writable, report_errors, say
+from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
+from speechrnn.errors import AudioError, InputError
+
+if TYPE_CHECKING:
+    from speechrnn.microphone import Microphone
+    from speechrnn.spotter import Detection, Spotter
+
+RATE = 16_000  # Hz, of all sound here; audio.SAMPLE_RATE costs an import
+PIECE_SECONDS = 0.1  # of a file that is played in real time
+LEVEL_SECONDS = 2.0  # of the latest sound, for its level and what is wrong with it
+VIEW_SECONDS = 0.125  # from one picture to the next
+WAV_LIMIT = 2**32 - 2**16  # bytes; the header can't say more. 37 hours
+
+
+class Format(StrEnum):
+    """How detections are written."""
+
+    text = "text"
+    jsonl = "jsonl"
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Where sound comes from: its name, its pieces float32 16 kHz [samples], and the microphone if it is one."""
+
+    name: str
+    pieces: Iterable[np.ndarray]
+    microphone: "Microphone | None" = None
+
+
+def listen(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="A sound file, or - for raw PCM on stdin (16 bit, little-endian, mono); the microphone if left out",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", "-d", help="Number or part of a name; see speechrnn devices")
+    ] = None,
+    input: Annotated[str | None, typer.Option("--input", "-i", help="A sound file instead of the microphone")] = None,
+    model: ModelOption = None,
+    threshold: ThresholdOption = None,
+    words: WordsOption = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to write detections")] = Format.text,
+    command: Annotated[
+        str | None,
+        typer.Option(
+            "--exec",
+            metavar="CMD",
+            help="Run this for each word, without a shell; SPEECHRNN_LABEL, SPEECHRNN_TIME and SPEECHRNN_PROBABILITY "
+            "are in its environment, its output goes to stderr",
+        ),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(metavar="WAV", help="Keep what was heard, and a label track for Audacity beside it (.txt)"),
+    ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(min=1000, max=768_000, help=f"Rate of the PCM on stdin, in Hz: {RATE} if left out"),
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime/--fast", help="Play a file at its own pace")] = False,
+) -> None:
+    """Listen to the microphone until Ctrl-C and report each word with its time, in seconds, and its probability.
+
+    Example: speechrnn listen --words stop,go --exec "notify-send heard"
+    """
+    with report_errors():
+        if source and input:
+            raise InputError(f"--input {input}: there is {source} already: name one of them")
+        source = source or input
+        if source and device:
+            raise InputError(f"--device {device}: there is {source} to listen to: leave one of them out")
+        if rate and source != "-":
+            raise InputError(f"--rate {rate}: is for PCM on stdin: speechrnn listen - --rate {rate}")
+        program = None if command is None else Program(command)
+        if save:
+            _check_save(save, source)
+        from speechrnn.model import Model
+
+        recogniser = Model(model)
+        spotter = make_spotter(recogniser, threshold, words)
+        with contextlib.ExitStack() as stack:
+            feed = stack.enter_context(_feed(source, device, rate or RATE, realtime))
+            recording = stack.enter_context(Recording(save)) if save else None
+            live = format is Format.text and sys.stdout.isatty()
+            view = stack.enter_context(View(spotter, recogniser.labels)) if live else None
+            listener = Listener(spotter, feed, recording, view)
+            listener.outputs += [] if live else [_write_text if format is Format.text else _write_jsonl]
+            listener.outputs += [recording.label] if recording else []
+            listener.outputs += [program.start] if program else []
+            with contextlib.suppress(KeyboardInterrupt):
+                listener.run()
+        listener.summarize()
+
+
+# where sound comes from
+
+
+@contextlib.contextmanager
+def _feed(source: str | None, device: str | None, rate: int, realtime: bool) -> Iterator[Feed]:
+    if source == "-":
+        yield Feed("stdin", _pcm(rate))
+    elif source:
+        from speechrnn import audio
+
+        yield Feed(audio.source_name(source), _paced(source) if realtime else audio.blocks(source, seconds=1.0))
+    else:
+        from speechrnn.microphone import Microphone
+
+        with Microphone(device) as microphone:
+            yield Feed(microphone.device.name, microphone, microphone)
+
+
+def _pcm(rate: int) -> Iterator[np.ndarray]:
+    """Raw s16le mono on stdin, as it comes: a pipe gives what it has."""
+    from speechrnn.audio import resampler
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise AudioError("<stdin>: nothing is piped in: arecord -t raw -f S16_LE -r 16000 | speechrnn listen -")
+    resample, odd, empty = resampler(rate), b"", True
+    pipe = cast(io.BufferedReader, sys.stdin.buffer)
+    while content := pipe.read1(rate):  # at most half a second
+        content = odd + content
+        odd = content[len(content) // 2 * 2 :]
+        samples = np.frombuffer(content, "<i2", len(content) // 2).astype(np.float32) / 32_768
+        empty = False
+        yield resample(samples, False)
+    if empty:
+        raise AudioError("<stdin>: is empty (0 bytes): send it raw PCM, 16 bit, mono")
+    yield resample(np.zeros(0, np.float32), True)
+
+
+def _paced(source: str) -> Iterator[np.ndarray]:
+    """A sound file as fast as a microphone would give it."""
+    from speechrnn import audio
+
+    start, given = time.monotonic(), 0
+    for piece in audio.blocks(source, seconds=PIECE_SECONDS):
+        given += len(piece)
+        time.sleep(max(0.0, start + given / RATE - time.monotonic()))
+        yield piece
+
+
+# where detections go
+
+
+def _write_text(detection: "Detection") -> None:
+    sys.stdout.write(f"{detection.time:9.2f}  {detection.label:<8}  {detection.probability:.3f}\n")
+    sys.stdout.flush()
+
+
+def _write_jsonl(detection: "Detection") -> None:
+    record = {
+        "time": round(detection.time, 3),
+        "label": detection.label,
+        "probability": round(detection.probability, 6),
+    }
+    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+class Program:
+    """What --exec names; started for each detection, and never waited for."""
+
+    def __init__(self, command: str) -> None:
+        try:
+            self._arguments = shlex.split(command)
+        except ValueError as error:
+            raise InputError(f"--exec {command}: can't be understood ({error}): mind the quotes") from None
+        if not self._arguments or not shutil.which(self._arguments[0]):
+            name = self._arguments[0] if self._arguments else ""
+            raise InputError(f"--exec {command}: there is no program {name!r} that can be run: check its name")
+        self._running: list[subprocess.Popen] = []
+
+    def start(self, detection: "Detection") -> None:
+        """Run the program; what it says goes to stderr, since stdout is for detections."""
+        environment = {
+            "SPEECHRNN_LABEL": detection.label,
+            "SPEECHRNN_TIME": f"{detection.time:.3f}",
+            "SPEECHRNN_PROBABILITY": f"{detection.probability:.6f}",
+        }
+        self._running = [process for process in self._running if process.poll() is None]  # the rest is reaped by that
+        try:
+            process = subprocess.Popen(
+                self._arguments, stdin=subprocess.DEVNULL, stdout=2, env={**os.environ, **environment}
+            )
+        except OSError as error:
+            say(f"--exec {self._arguments[0]}: can't be run ({error.strerror}): check it")
+        else:
+            self._running.append(process)
+
+
+def _check_save(path: Path, source: str | None) -> None:
+    """Before anything is heard: can both files be written, and is neither of them the one that is listened to?"""
+    if path.suffix.lower() != ".wav":
+        raise InputError(f"--save {path}: a WAV is written: give it a name that ends in .wav")
+    for file in (path, path.with_suffix(".txt")):
+        check_writable(file, "--save")
+        there = file if file.exists() else file.parent
+        if not os.access(there, os.W_OK):
+            raise InputError(f"--save {file}: permission denied: name a place where this user may write")
+        if source and file.exists() and os.path.exists(source) and file.samefile(source):
+            raise InputError(f"--save {file}: is what is listened to: name another file")
+
+
+class Recording:
+    """What was heard, as a 16-bit WAV, and a label track beside it; both are whole at every moment."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._bytes = 0
+
+    def __enter__(self) -> "Recording":
+        with self._told(), contextlib.ExitStack() as stack:
+            self._file = stack.enter_context(open(self._path, "wb"))
+            self._labels = stack.enter_context(open(self._path.with_suffix(".txt"), "w", encoding="utf-8"))
+            self._wav = stack.enter_context(wave.open(self._file, "wb"))
+            self._wav.setnchannels(1)
+            self._wav.setsampwidth(2)
+            self._wav.setframerate(RATE)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        with self._told():
+            self._stack.close()
+
+    def write(self, samples: np.ndarray) -> None:
+        """Float32 [samples], clipped to full scale; the header, too, is right after each call."""
+        content = np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype("<i2").tobytes()
+        if self._bytes <= WAV_LIMIT < self._bytes + len(content):
+            say(f"--save {self._path}: is full: no WAV can be longer. Listening goes on")
+        self._bytes += len(content)
+        if content and self._bytes <= WAV_LIMIT:
+            with self._told():
+                self._wav.writeframes(content)
+                self._file.flush()
+
+    def label(self, detection: "Detection") -> None:
+        """A label where the word was decided on."""
+        with self._told():
+            self._labels.write(f"{detection.time:.6f}\t{detection.time:.6f}\t{detection.label}\n")
+            self._labels.flush()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"--save {self._path}: can't be written ({error.strerror}): name another place") from None
+
+
+# listening
+
+
+class Listener:
+    """Takes pieces of sound, hands on detections, and counts.
+
+    Times are seconds of sound heard since the beginning, as in the recording: also after a device was away.
+    """
+
+    def __init__(self, spotter: "Spotter", feed: Feed, recording: Recording | None, view: "View | None") -> None:
+        self.outputs: list[Callable[[Detection], None]] = []
+        self.feed, self.counts = feed, Counter[str]()
+        self.latest = np.zeros(0, np.float32)
+        self.seconds = self._origin = 0.0
+        self._spotter, self._recording, self._view = spotter, recording, view
+        self._losses = self._dropped = 0
+        self._lost = self._silent = False
+
+    def run(self) -> None:
+        """Listen until the sound ends."""
+        for samples in self.feed.pieces:
+            if self.feed.microphone:
+                self._notice(self.feed.microphone)
+            self._hear(samples)
+            if self._view:
+                self._view.update(self)
+        self._report(self._spotter.finish())
+        if self._view:
+            self._view.update(self, last=True)
+
+    @property
+    def dropped(self) -> int:
+        return self.feed.microphone.dropped if self.feed.microphone else 0
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with the sound of the last seconds, in plain words; empty if nothing is."""
+        from speechrnn.microphone import measure
+
+        if self._lost:
+            return "lost: waiting for it to come back"
+        return measure(self.latest).complaint if len(self.latest) else ""
+
+    def summarize(self) -> None:
+        """What was heard, on stderr."""
+        counts = ", ".join(f"{word} {count}" for word, count in self.counts.items())
+        total = self.counts.total()
+        dropped = f"; {self.dropped} blocks dropped" if self.feed.microphone else ""
+        found = f"{total} detection{'' if total == 1 else 's'}{': ' if counts else ''}{counts}"
+        say(f"heard {self.seconds:.1f} s, {found}{dropped}")
+
+    def _hear(self, samples: np.ndarray) -> None:
+        self.seconds += len(samples) / RATE
+        self.latest = np.concatenate([self.latest, samples])[-round(LEVEL_SECONDS * RATE) :]
+        if self._recording:
+            self._recording.write(samples)
+        self._report(self._spotter.process(samples))
+
+    def _report(self, detections: list["Detection"]) -> None:
+        for detection in detections:
+            found = replace(detection, time=round(self._origin + detection.time, 4))
+            self.counts[found.label] += 1
+            if self._view:
+                self._view.found.append(found)
+            for output in self.outputs:
+                output(found)
+
+    def _notice(self, microphone: "Microphone") -> None:
+        """What the person at the microphone should know, once each time."""
+        if microphone.losses != self._losses:
+            self._losses = microphone.losses
+            self._spotter.reset()  # what comes next has nothing to do with what came last
+            self._origin, self.latest = self.seconds, self.latest[:0]
+            say(f"{microphone.device.name}: lost: waiting for it to come back")
+        elif self._lost and not microphone.lost:
+            say(f"{microphone.device.name}: is back")
+        self._lost = microphone.lost
+        if microphone.dropped != self._dropped:
+            say(f"{microphone.dropped} blocks dropped so far: this machine can't keep up")
+            self._dropped = microphone.dropped
+        full = len(self.latest) == round(LEVEL_SECONDS * RATE)
+        silent = full and not self.latest.any()
+        if silent and not self._silent:
+            say(f"{microphone.device.name}: {self.complaint}")
+        self._silent = silent
+
+
+class View:
+    """What a person sees on a terminal: level, a bar for each word, the last detections."""
+
+    def __init__(self, spotter: "Spotter", labels: tuple[str, ...]) -> None:
+        from rich.live import Live
+
+        self.found: deque[Detection] = deque(maxlen=5)
+        self._spotter, self._labels = spotter, labels
+        self._live = Live(auto_refresh=False)  # a thread of its own would draw what didn't change
+        self._next = 0.0
+
+    def __enter__(self) -> "View":
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._live.__exit__(None, None, None)
+
+    def update(self, listener: Listener, last: bool = False) -> None:
+        """Draw, if it is time to."""
+        if time.monotonic() >= self._next or last:
+            self._next = time.monotonic() + VIEW_SECONDS
+            self._live.update(self._picture(listener), refresh=True)
+
+    def _picture(self, listener: Listener) -> Any:
+        from rich.bar import Bar
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        from speechrnn.microphone import FLOOR_DBFS, measure
+
+        loudness = measure(listener.latest[-4800:]).rms if len(listener.latest) else FLOOR_DBFS
+        dropped = f", {listener.dropped} blocks dropped" if listener.dropped else ""
+        head = Text(f"{listener.feed.name}: {listener.seconds:.0f} s heard{dropped}", style="bold")
+        rows = Table.grid(padding=(0, 1))
+        rows.add_row("level", Bar(80.0, 0.0, max(0.0, 80.0 + loudness), width=40), f"{loudness:.0f} dBFS")
+        for word in self._spotter.words:
+            posterior = float(self._spotter.posterior[self._labels.index(word)])
+            style = "bold green" if posterior >= self._spotter.thresholds[word] else ""
+            rows.add_row(Text(word, style), Bar(1.0, 0.0, posterior, width=40), f"{posterior:.2f}")
+        found = Text("\n".join(f"{d.time:9.2f}  {d.label:<8}  {d.probability:.3f}" for d in self.found), "green")
+        return Group(head, rows, Text(listener.complaint, style="bold red"), found)

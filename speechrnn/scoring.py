@@ -1,0 +1,260 @@
+"""Detections and label tracks in, figures out: hits, misses, false accepts per hour, latency, the DET curve.
+
+A word is hit by the first detection of it from its start to 0.75 s after its end. Any other detection in that interval
+is a wrong word (another word) or a double hit (the same word again); a detection outside of every interval is a false
+accept. Latency is counted from the end of the word, as people feel it; it is negative where a word is known before it
+is over.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from speechrnn.errors import InputError
+from speechrnn.spotter import Detection, Spotter
+
+if TYPE_CHECKING:
+    from speechrnn.model import Model
+
+HIT_SECONDS = 0.75  # after the end of a word, it can still be hit
+DET_THRESHOLDS = (*(round(0.05 * step, 2) for step in range(2, 20)), 0.97, 0.99)
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is said from `start` to `end`, in seconds from the start of the recording."""
+
+    start: float
+    end: float
+    word: str
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """Of one word: how often it was said and hit; how often it was detected where it wasn't said."""
+
+    said: int = 0
+    hits: int = 0
+    wrong: int = 0  # detected in the interval of another word
+    doubles: int = 0
+    false_accepts: int = 0
+
+    @property
+    def misses(self) -> int:
+        return self.said - self.hits
+
+    def __add__(self, other: "WordCounts") -> "WordCounts":
+        return WordCounts(
+            self.said + other.said,
+            self.hits + other.hits,
+            self.wrong + other.wrong,
+            self.doubles + other.doubles,
+            self.false_accepts + other.false_accepts,
+        )
+
+
+@dataclass(frozen=True)
+class Score:
+    """What came of one recording, or of several: scores can be added, and `sum` works on them."""
+
+    counts: Mapping[str, WordCounts] = field(default_factory=dict)  # of each word
+    seconds: float = 0.0  # how much sound it was
+    latencies: tuple[float, ...] = ()  # seconds from the end of a word to its hit
+
+    @property
+    def total(self) -> WordCounts:
+        return sum(self.counts.values(), WordCounts())
+
+    @property
+    def words(self) -> int:
+        return self.total.said
+
+    @property
+    def hits(self) -> int:
+        return self.total.hits
+
+    @property
+    def misses(self) -> int:
+        return self.total.misses
+
+    @property
+    def wrong(self) -> int:
+        return self.total.wrong
+
+    @property
+    def doubles(self) -> int:
+        return self.total.doubles
+
+    @property
+    def false_accepts(self) -> int:
+        return self.total.false_accepts
+
+    @property
+    def hours(self) -> float:
+        return self.seconds / 3600.0
+
+    @property
+    def missed_share(self) -> float | None:
+        """Of the words that were said; None where none was."""
+        return self.misses / self.words if self.words else None
+
+    @property
+    def double_share(self) -> float | None:
+        """Double hits for each word that was said; None where none was."""
+        return self.doubles / self.words if self.words else None
+
+    @property
+    def false_accepts_per_hour(self) -> float | None:
+        """None where there was no sound."""
+        return self.false_accepts / self.hours if self.seconds else None
+
+    @property
+    def latency_median(self) -> float | None:
+        """Seconds; None without a hit."""
+        return float(np.median(self.latencies)) if self.latencies else None
+
+    @property
+    def latency_p95(self) -> float | None:
+        """Seconds within which 95 % of the hits come; None without a hit."""
+        return float(np.quantile(self.latencies, 0.95)) if self.latencies else None
+
+    def __add__(self, other: "Score") -> "Score":
+        words = dict.fromkeys([*self.counts, *other.counts])
+        counts = {word: self.counts.get(word, WordCounts()) + other.counts.get(word, WordCounts()) for word in words}
+        return Score(counts, self.seconds + other.seconds, self.latencies + other.latencies)
+
+    def __radd__(self, other: int) -> "Score":
+        return self if other == 0 else NotImplemented  # `sum` begins with 0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording that the network has been through once: what is needed to decide and score it again and again."""
+
+    posteriors: np.ndarray  # [blocks, labels], not smoothed; with the tail after the end
+    labels: tuple[Label, ...]
+    seconds: float  # of sound, without the tail
+
+
+def score(detections: Iterable[Detection], labels: Iterable[Label], words: Iterable[str], seconds: float) -> Score:
+    """Hold the detections in a recording against what was said in it.
+
+    Parameters
+    ----------
+    detections : detections, in any order
+    labels : labels, in any order
+        those whose word isn't one of `words` are no targets: a detection there is a false accept, unless it lies in
+        the interval of a target as well
+    words : the words that were listened for
+    seconds : number >= 0
+        length of the recording
+
+    Where intervals overlap, a detection belongs to the earliest label that it is a hit of.
+    """
+    words = tuple(words)
+    targets = sorted((label for label in labels if label.word in words), key=lambda label: (label.start, label.end))
+    counted: Counter[tuple[str, str]] = Counter((label.word, "said") for label in targets)
+    starts = [target.start for target in targets]
+    longest = max((target.end - target.start for target in targets), default=0.0) + HIT_SECONDS + 1e-6
+    latencies = []
+    missing = [True] * len(targets)
+    for detection in sorted(detections, key=lambda detection: detection.time):
+        near = range(bisect_left(starts, detection.time - longest), bisect_right(starts, detection.time))
+        there = [i for i in near if detection.time <= targets[i].end + HIT_SECONDS]
+        same = [i for i in there if targets[i].word == detection.label]
+        hit = next((i for i in same if missing[i]), None)
+        if hit is not None:
+            missing[hit] = False
+            latencies.append(detection.time - targets[hit].end)
+        kind = "hits" if hit is not None else "doubles" if same else "wrong" if there else "false_accepts"
+        counted[detection.label, kind] += 1
+    kinds = ("said", "hits", "wrong", "doubles", "false_accepts")
+    names = dict.fromkeys([*words, *(word for word, _ in counted)])
+    counts = {word: WordCounts(*(counted[word, kind] for kind in kinds)) for word in names}
+    return Score(counts, seconds, tuple(latencies))
+
+
+def judge(spotter: Spotter, recordings: Iterable[Heard]) -> Score:
+    """What `spotter` makes of recordings by their posteriors, from a fresh start in each of them."""
+    whole = Score()
+    for heard in recordings:
+        spotter.reset()
+        whole += score(spotter.decide(heard.posteriors), heard.labels, spotter.words, heard.seconds)
+    return whole
+
+
+def det_curve(
+    model: "Model",
+    recordings: Sequence[Heard],
+    thresholds: Iterable[float] = DET_THRESHOLDS,
+    words: Iterable[str] | None = None,
+) -> list[tuple[float, Score]]:
+    """Detection error trade-off (Martin et al. 1997): the score at each threshold, one and the same for all words.
+
+    The network isn't run again: the spotter decides anew on the posteriors.
+    """
+    chosen = None if words is None else tuple(words)
+    return [(t, judge(Spotter(model, threshold=t, words=chosen), recordings)) for t in thresholds]
+
+
+def read_labels(path: Path) -> list[Label]:
+    """A label track as Audacity exports it: lines of start, end (seconds) and text, with tabs between.
+
+    Lines that begin with a backslash (the frequency range of the label before) are passed over.
+
+    Raises
+    ------
+    InputError
+        naming the file, and the line where one is wrong
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise InputError(f"{path}: can't be read ({error.strerror}): name a label track") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text in UTF-8: export the label track again") from None
+    return [
+        _label(line, f"{path}, line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.startswith("\\")
+    ]
+
+
+def _label(line: str, where: str) -> Label:
+    columns = line.rstrip("\r").split("\t", 2)
+    if len(columns) < 3:
+        raise InputError(f"{where}: is no label: write start, end and word with tabs between")
+    try:
+        start, end = float(columns[0]), float(columns[1])
+    except ValueError:
+        raise InputError(f"{where}: {columns[0]!r} to {columns[1]!r} is no stretch of time in seconds") from None
+    if not 0.0 <= start <= end < math.inf:
+        raise InputError(f"{where}: {start:g} to {end:g} s must not be negative, endless, or end before it starts")
+    return Label(start, end, columns[2].strip())
+
+
+def write_labels(path: Path, labels: Iterable[Label]) -> None:
+    """Write a label track that Audacity imports and `read_labels` reads, to the microsecond.
+
+    Raises
+    ------
+    InputError
+        if the file can't be written, or a word can't stand in it
+    """
+    lines = []
+    for label in labels:
+        if any(character in label.word for character in "\t\r\n"):
+            raise InputError(f"{path}: {label.word!r} can't be a label: it holds a tab or a line break")
+        lines.append(f"{label.start:.6f}\t{label.end:.6f}\t{label.word}\n")
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: can't be written ({error.strerror}): name another place") from None
