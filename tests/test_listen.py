@@ -211,7 +211,10 @@ def test_ctrl_c_ends_it_with_a_summary(model):
         process.stdin.flush()
         wait(lambda: len(process.lines) == 2, "nothing is reported")
         assert process.end() == 0
-        assert process.notes == ["speechrnn: heard 2.6 s, 2 detections: yes 2"]
+        (note,) = process.notes  # both words are out by 1.8 s; how much of the rest was heard is up to the moment
+        summary = re.fullmatch(r"speechrnn: heard (\d\.\d) s, 2 detections: yes 2", note)
+        assert summary
+        assert 1.7 <= float(summary[1]) <= 2.6
 
 
 def test_a_file_in_real_time_takes_as_long_as_it_is(model, clip):
