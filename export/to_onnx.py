@@ -21,8 +21,8 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import report_errors
 from speechrnn.errors import ModelError
 from speechrnn.training import checkpoint, corpus
+from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
-from speechrnn.training.train import SMOOTHING_BLOCKS
 
 TOLERANCE = 1e-5
 THRESHOLD, HYSTERESIS, REFRACTORY_SECONDS = 0.8, 0.5, 0.5  # of the decision, for the model card

@@ -118,9 +118,9 @@ def test_epochs_differ_and_come_back(busy):
 
 def test_the_same_clips_sound_different_in_the_next_epoch(busy):
     busy.set_epoch(0)
-    audio, labels, _, _ = busy[0]
+    audio, labels, *_ = busy[0]
     busy.epoch = 1  # in the order of the epoch before
-    again, same_labels, _, _ = busy[0]
+    again, same_labels, *_ = busy[0]
     assert torch.equal(labels, same_labels)
     changed = [(row[:CLIP_SAMPLES] != other[:CLIP_SAMPLES]).any() for row, other in zip(audio, again, strict=True)]
     assert sum(changed) >= BATCH - 2  # digital silence stays what it is
@@ -176,8 +176,8 @@ def test_a_batch_holds_the_clips_that_it_says(plain):
     """Without augmentation each row is a clip as it was read, then the tail of digital silence."""
     plain.set_epoch(0)
     for index in range(len(plain)):
-        audio, labels, sequences, targets = plain[index]
-        assert len(sequences) == len(targets) == 0
+        audio, labels, sequences, targets, words = plain[index]
+        assert len(sequences) == len(targets) == len(words) == 0
         assert audio.dtype == torch.float32
         assert labels.dtype == torch.int64
         for row, label, (clip, _) in zip(audio, labels, plain.order[index * BATCH :], strict=False):
@@ -248,11 +248,13 @@ def test_a_word_without_clips_is_named(folder):
 @pytest.mark.parametrize("rows", [0, 2])
 def test_sequences_stand_beside_the_clips(folder, rows):
     data = TrainingData(settings(folder, stream=StreamConfig(rows=rows, seconds=3.0)), LABELS)
-    for audio, labels, sequences, targets in (data[0], data[1]):
+    for audio, labels, sequences, targets, words in (data[0], data[1]):
         assert (audio.shape[0], labels.shape) == (BATCH, (BATCH,))
         assert (len(sequences), len(targets)) == (rows, rows)
         assert (sequences.dtype, targets.dtype) == (torch.float32, torch.int64)
         assert sequences.numel() == targets.numel() * 320
+        assert words.shape[1:] == (3,)
+        assert set(words[:, 0].tolist()) <= set(range(rows))
 
 
 def test_validation_sequences_are_always_the_same_and_of_sound_that_is_kept_away(folder):
@@ -262,14 +264,14 @@ def test_validation_sequences_are_always_the_same_and_of_sound_that_is_kept_away
     first = data.validation_sequences()
     data.set_epoch(5)
     assert equal([first], [data.validation_sequences()])
-    sound, targets = first
+    sound, targets, _ = first
     assert len(sound) == len(targets) > 1
     heard = sound[sound != 0].unique()
     assert heard.numpy() == pytest.approx(0.9, abs=1e-3)
 
 
 def test_clips_alone_have_no_validation_sequences(plain):
-    assert [len(part) for part in plain.validation_sequences()] == [0, 0]
+    assert [len(part) for part in plain.validation_sequences()] == [0, 0, 0]
 
 
 def test_a_stream_without_unknown_and_silence_is_refused(folder):
@@ -280,7 +282,7 @@ def test_a_stream_without_unknown_and_silence_is_refused(folder):
 def test_twins_are_the_same_clips_recorded_twice(folder):
     augment = replace(QUIET, twins=True, gain_probability=1.0, gain_low_db=-6.0, gain_high_db=-6.0)
     data = TrainingData(settings(folder, augment), LABELS)
-    audio, target, _, _ = data[0]
+    audio, target, *_ = data[0]
     assert len(audio) == len(target) == BATCH
     assert data.clips_per_batch == BATCH // 2
     assert torch.equal(target[: BATCH // 2], target[BATCH // 2 :])

@@ -73,7 +73,8 @@ class Augment:
         taken = sounds.clone()
         for row in range(len(taken)):
             if rng.random() < c.eight_bit_probability:
-                taken[row] = torch.round(taken[row] * 128.0) / 128.0
+                half = 0.5 * float(rng.integers(2))  # some converters round, some (libsndfile) cut off
+                taken[row] = torch.floor(taken[row] * 128.0 + half) / 128.0
             if rng.random() < c.gain_probability:
                 taken[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
         return taken.clamp_(-1.0, 1.0)
@@ -98,7 +99,7 @@ class Augment:
         samples = sounds.shape[1]
         rooms = np.flatnonzero(rng.random(len(sounds)) < self.config.room_probability)
         if len(rooms):
-            responses = torch.from_numpy(np.stack([room_response(rng, samples // 2) for _ in rooms]))
+            responses = torch.from_numpy(np.stack([room_response(rng, samples // 2 + 1) for _ in rooms]))
             out[rooms] = torchaudio.functional.fftconvolve(sounds[rooms], responses)[:, :samples]
         narrow = np.flatnonzero(rng.random(len(sounds)) < self.config.band_limit_probability)
         if len(narrow):

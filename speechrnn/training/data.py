@@ -24,10 +24,9 @@ from speechrnn.training.sounds import CLIP_SAMPLES, Progress, Sounds, loudest_se
 
 PREFETCHED_BATCHES = 8  # of each worker
 VALIDATION_SEQUENCES = 128
-Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
-
-NO_SEQUENCES = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.int64)
+NO_SEQUENCES = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)
 
 
 def sequences(config: Config, sounds: Sounds, labels: Sequence[str]) -> Sequences | None:
@@ -44,7 +43,7 @@ class TrainingData(Dataset):
     """Item i is the i-th batch of the epoch.
 
     Clips: audio float32 [batch, samples], labels int64 [batch]. Sequences: audio float32 [rows, samples], targets
-    int64 [rows, blocks] as in `Sequences.batch`; both empty where `stream.rows` is 0.
+    int64 [rows, blocks] and words int64 [words, 3] as in `Sequences.batch`; all empty where `stream.rows` is 0.
 
     Parameters
     ----------
@@ -109,7 +108,7 @@ class TrainingData(Dataset):
         stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES
         return batch, target, *stream
 
-    def validation_sequences(self) -> tuple[Tensor, Tensor]:
+    def validation_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
         """A fixed set of sequences of sound that is never trained on; empty where there are none."""
         if not self.sequences:
             return NO_SEQUENCES

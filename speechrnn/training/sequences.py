@@ -1,25 +1,24 @@
 """Training for the stream: sequences of several seconds with words among silence, noise and speech, a target a block.
 
 A command is a word said on its own, with a short pause around it: inside running speech the same word is none. So the
-network may wait a moment to hear whether speech goes on; from 0.2 s after the word's end (by energy) it must speak up.
+network may wait a moment to hear whether speech goes on; from 0.25 s after the word's end (by energy) it must speak up.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training import corpus
 from speechrnn.training.augment import Augment, decibels
 from speechrnn.training.config import StreamConfig
 from speechrnn.training.extent import word_extent
+from speechrnn.training.losses import IGNORED
 from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
 
-IGNORED = -1  # target of a block that may say anything
-WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.2, 0.3, 0.2  # after a word's end: anything; its label; anything again
+WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.25, 0.25, 0.15  # after a word's end: anything; its label; anything again
 LONGEST_JOINT_SECONDS = 0.08  # between words that are run together
 JOINED_WORDS = (3, 8)
 
@@ -35,9 +34,13 @@ class Sequences:
         self.neither = len(labels)  # target of a block that must name no word: `_unknown_` or `_silence_`
         self.blocks = int(config.seconds * SAMPLE_RATE) // block_length
 
-    def batch(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
-        """Sound [rows, samples] and targets [rows, blocks]: a label, `neither`, or IGNORED."""
+    def batch(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Sound [rows, samples]; targets [rows, blocks]: a label, `neither`, or IGNORED; words [words, 3].
+
+        A word is its row, the first block of its clip, and its label.
+        """
         c = self.config
+        words: list[tuple[int, int, int]] = []
         kinds = rng.choice(4, rows, p=[c.speech_share, c.joined_share, c.noise_share, self._words_share()])
         canvas = np.zeros((rows, self.blocks * self.block_length), np.float32)
         targets = np.full((rows, self.blocks), self.label[corpus.SILENCE])
@@ -50,7 +53,9 @@ class Sequences:
                 self._joined(rng, canvas[row], clips)
                 targets[row] = self.neither
             elif kind == 3:
-                self._words(rng, canvas[row], targets[row], clips)
+                words += [(row, *word) for word in self._words(rng, canvas[row], targets[row], clips)]
+        speech = np.flatnonzero(kinds == 0)  # few hours of it are heard many times: at other speeds it is other speech
+        canvas[speech] = self.augment.change_speed(rng, torch.from_numpy(canvas[speech])).numpy()
         heard = self.augment.rooms_and_lines(rng, torch.from_numpy(canvas))
         for row in range(rows):
             spoken = canvas[row][canvas[row] != 0.0]
@@ -58,7 +63,8 @@ class Sequences:
                 self.augment.noise_alone(rng, heard[row], self.sounds.draw_noise)
             elif rng.random() < self.augment.config.noise_probability:
                 self.augment.add_noise(rng, heard[row], torch.from_numpy(spoken), self.sounds.draw_noise)
-        return self.augment.record(rng, heard), torch.from_numpy(targets)
+        found = torch.tensor(words, dtype=torch.int64).reshape(-1, 3)
+        return self.augment.record(rng, heard), torch.from_numpy(targets), found
 
     def _words_share(self) -> float:
         return max(0.0, 1.0 - self.config.speech_share - self.config.joined_share - self.config.noise_share)
@@ -102,7 +108,10 @@ class Sequences:
             canvas[position : position + len(piece)] = piece
             position += len(piece) + int(rng.uniform(0.0, LONGEST_JOINT_SECONDS) * SAMPLE_RATE)
 
-    def _words(self, rng: np.random.Generator, canvas: np.ndarray, targets: np.ndarray, clips) -> None:
+    def _words(
+        self, rng: np.random.Generator, canvas: np.ndarray, targets: np.ndarray, clips
+    ) -> Iterator[tuple[int, int]]:
+        """Fills a row and its targets; the first block and the label of each word."""
         c = self.config
         position = int(rng.uniform(0.0, c.gap_high_seconds) * SAMPLE_RATE)
         gap_high = c.gap_high_seconds if rng.random() < 0.8 else c.seconds
@@ -111,6 +120,7 @@ class Sequences:
             word, sound, start, end = next(clips)
             canvas[position : position + CLIP_SAMPLES] += sound
             label = self.label[self.sounds.label_of[word]]
+            yield position // self.block_length, label
             second = position / SAMPLE_RATE
             during = self.neither if label == self.label[corpus.UNKNOWN] else IGNORED
             self._mark(targets, second + start, second + end + WAIT_SECONDS, during)
@@ -122,14 +132,3 @@ class Sequences:
     def _mark(self, targets: np.ndarray, start: float, end: float, target: int) -> None:
         per_second = SAMPLE_RATE / self.block_length
         targets[round(start * per_second) : round(end * per_second)] = target
-
-
-def sequence_loss(logits: Tensor, targets: Tensor, unknown: int, silence: int) -> Tensor:
-    """Mean cross-entropy of the blocks that count; `neither` asks for `_unknown_` and `_silence_` in any proportion.
-
-    Logits [rows, blocks, labels], targets [rows, blocks] as `Sequences.batch` gives them.
-    """
-    posterior = logits.log_softmax(-1)
-    no_word = posterior[..., [unknown, silence]].logsumexp(-1, keepdim=True)
-    both = torch.cat([posterior, no_word], dim=-1).flatten(0, 1)
-    return F.nll_loss(both, targets.flatten(), ignore_index=IGNORED)

@@ -40,6 +40,14 @@ def read_all(paths: Sequence[Path], keep: Callable[[np.ndarray], np.ndarray], pr
     return sounds
 
 
+def _listed(path: str) -> set[str]:
+    """The lines of a text file; none where no file is named."""
+    try:
+        return set(Path(path).read_text(encoding="utf-8").splitlines()) if path else set()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"data.exclude: {path} can't be read ({error}): give a list of clips, or none") from None
+
+
 class Recordings:
     """Long sounds, from which pieces are cut."""
 
@@ -70,7 +78,12 @@ class Sounds:
     ) -> None:
         self.part = part
         folder = Path(config.folder)
-        clips = corpus.word_clips(folder, labels, part)
+        excluded = _listed(config.exclude) if part == "training" else set()
+        clips = [
+            clip
+            for clip in corpus.word_clips(folder, labels, part)
+            if clip.path.relative_to(folder).as_posix() not in excluded
+        ]
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
         if silent:
             raise ConfigError(f"data.task: {folder} has no {part} clips of {', '.join(sorted(silent))}")

@@ -20,15 +20,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from speechrnn import pictures
+from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config, TrainConfig, from_dict
 from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors
+from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
 from speechrnn.training.network import Recognizer
-from speechrnn.training.sequences import sequence_loss
-
-SMOOTHING_BLOCKS = 5  # over which the posterior is averaged before a decision: 0.1 s
+from speechrnn.training.sounds import CLIP_SAMPLES
 
 
 def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
@@ -49,13 +49,6 @@ def moving_average(decay: float) -> Callable:
     return update
 
 
-def divergence(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of the Kullback-Leibler divergences both ways between posteriors, of logits (R-Drop, arXiv:2106.14448)."""
-    one, other = first.log_softmax(1), second.log_softmax(1)
-    ways = [F.kl_div(a, b, log_target=True, reduction="batchmean") for a, b in ((one, other), (other, one))]
-    return torch.stack(ways).mean()
-
-
 def gradient_norms(network: nn.Module) -> dict[str, float]:
     """Norm of the gradient of each layer, in the recurrent stack of each weight: here one sees it vanish or explode."""
     squares: dict[str, float] = {}
@@ -67,16 +60,9 @@ def gradient_norms(network: nn.Module) -> dict[str, float]:
 
 
 def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
-    """Log posterior [batch, labels] of clips [batch, samples], from a fresh state, as `Model.decide` takes it.
-
-    That is the smoothed posterior at the moment that speaks most clearly for something else than silence; learning
-    from that moment alone is max-pooling (Sun et al. 2016, arXiv:1705.02411).
-    """
+    """Log posterior [batch, labels] of clips [batch, samples], from a fresh state, as `Model.decide` takes it."""
     logits, _ = model.logits(audio, audio.new_zeros(len(audio), model.state_size), spec_augment)
-    smoothed = F.avg_pool1d(logits.softmax(-1).transpose(1, 2), SMOOTHING_BLOCKS, stride=1)  # [batch, labels, moments]
-    heard = [i for i, label in enumerate(model.labels) if label != corpus.SILENCE]
-    moment = smoothed.detach()[:, heard].amax(1).argmax(1)
-    return smoothed[torch.arange(len(audio), device=audio.device), :, moment].clamp(min=1e-8).log()
+    return clearest(smooth(logits.softmax(-1)), model.labels)
 
 
 @torch.no_grad()
@@ -202,7 +188,7 @@ class Run:
         """The batches of the epoch, on the device."""
         return cast(Iterable, self.fabric.setup_dataloaders(self.data.loader()))
 
-    def _loss(self, audio: Tensor, target: Tensor, stream: Tensor, stream_target: Tensor) -> Tensor:
+    def _loss(self, audio: Tensor, target: Tensor, stream: Tensor, stream_target: Tensor, words: Tensor) -> Tensor:
         """Of clips, each from a fresh state, and of sequences, which go on where those of the last step ended."""
         train, logits = self.config.train, clip_logits(self.recognizer, audio, self.spec_augment)
         loss = F.cross_entropy(logits, target, label_smoothing=train.label_smoothing)
@@ -213,7 +199,7 @@ class Run:
             state = torch.where(fresh, 0.0, self.stream_state)
             logits, state = self.recognizer.logits(stream, state, self.spec_augment)
             self.stream_state = state.detach()
-            loss = loss + self.config.stream.weight * self._sequence_loss(logits, stream_target)
+            loss = loss + self.config.stream.weight * self._stream_loss(logits, stream_target, words)
         return loss
 
     def _forget(self) -> None:
@@ -221,9 +207,16 @@ class Run:
         size = self.config.stream.rows, self.recognizer.state_size
         self.stream_state = torch.zeros(*size, device=self.fabric.device)
 
-    def _sequence_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        unknown, silence = (self.labels.index(label) for label in (corpus.UNKNOWN, corpus.SILENCE))
-        return sequence_loss(logits, targets, unknown, silence)
+    def _stream_loss(self, logits: Tensor, targets: Tensor, words: Tensor) -> Tensor:
+        """Of blocks, of words at their clearest moments, and of the moments nearest to a false alarm."""
+        posterior, c = logits.softmax(-1), self.config
+        loss = block_losses(logits, targets, self.labels).mean()
+        if len(words):
+            blocks = (CLIP_SAMPLES + int(c.tail_seconds * SAMPLE_RATE)) // self.recognizer.block_length
+            heard = word_logits(posterior, words[:, :2], blocks, self.labels)
+            loss = loss + F.cross_entropy(heard, words[:, 2], label_smoothing=c.train.label_smoothing)
+        alarms = alarm_losses(posterior, targets, self.labels)
+        return loss + alarms.mean() if len(alarms) else loss
 
     def _learn(self) -> None:
         """Put the network into training mode."""
@@ -238,7 +231,8 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps, self.config.train)
         self._learn()
-        loss = self._loss(*batch)
+        with self.fabric.autocast():
+            loss = self._loss(*batch)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm: Any = self.fabric.clip_gradients(
@@ -294,12 +288,12 @@ class Run:
     @torch.no_grad()
     def _validation_stream_loss(self) -> float:
         """Of sequences of sound never trained on, with the averaged weights; 0 where clips alone are trained."""
-        stream, targets = self.validation_streams
+        stream, targets, words = self.validation_streams
         if not len(stream):
             return 0.0
         average = cast(Recognizer, self.average.module)
         logits, _ = average.logits(stream, stream.new_zeros(len(stream), average.state_size))
-        return self._sequence_loss(logits, targets).item()
+        return self._stream_loss(logits, targets, words).item()
 
     def _keep(self, metrics: dict[str, float]) -> None:
         """Checkpoints and metrics; everything that a killed run goes on from is in one file."""
