@@ -4,66 +4,22 @@ No exporter stands between: the graph has only what is needed, its batch and tim
 change it. `export.to_onnx` compares both before a file is written. Batch normalisation is folded into the convolutions.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from speechrnn.training.config import FrontEndConfig
+from export.front_end import mel_power
+from export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.training.network import CausalConvolution, Recognizer
 
-OPSET = 17
-IR_VERSION = 8  # of the same age
-MOST_COLUMNS = 8  # of the second step of the Fourier transform: more need larger matrices
 RECURRENT = {  # cell: operator, torch's gate order -> ONNX's
     "gru": ("GRU", (1, 0, 2)),  # torch r, z, n; ONNX z, r, h
     "lstm": ("LSTM", (0, 3, 1, 2)),  # torch i, f, g, o; ONNX i, o, f, c
     "rnn": ("RNN", (0,)),
 }
-
-
-class Graph:
-    """Collects nodes and constants; every method returns the name of its result."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, np.ndarray] = {}
-
-    def constant(self, value: np.ndarray | Sequence[int], name: str) -> str:
-        array = value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
-        if name in self.constants and not np.array_equal(self.constants[name], array):
-            raise ValueError(f"two constants are called {name}")
-        self.constants[name] = array
-        return name
-
-    def weight(self, tensor: torch.Tensor, name: str) -> str:
-        return self.constant(tensor.detach().double().numpy().astype(np.float32), name)
-
-    def scalar(self, value: float, name: str) -> str:
-        return self.constant(np.array(value, np.float32), name)
-
-    def add(
-        self, operator: str, inputs: Sequence[str], output: str, outputs: Sequence[str] = (), **attributes: Any
-    ) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [output, *outputs], name=output, **attributes))
-        return output
-
-    def split(self, name: str, sizes: Sequence[int], outputs: Sequence[str], axis: int) -> list[str]:
-        lengths = self.constant(list(sizes), f"{outputs[0]}_split")
-        self.add("Split", [name, lengths], outputs[0], outputs[1:], axis=axis)
-        return list(outputs)
-
-    def last(self, name: str, length: int, axis: int, output: str) -> str:
-        """The last `length` entries along an axis."""
-        bounds = [("start", [-length]), ("end", [np.iinfo(np.int64).max]), ("axis", [axis])]
-        return self.add("Slice", [name, *(self.constant(v, f"{output}_{k}") for k, v in bounds)], output)
-
-    def reshape(self, name: str, shape: Sequence[int], output: str) -> str:
-        return self.add("Reshape", [name, self.constant(list(shape), f"{output}_shape")], output)
 
 
 def build(model: Recognizer) -> onnx.ModelProto:
@@ -117,68 +73,12 @@ def _front_end(graph: Graph, model: Recognizer, tail: str) -> tuple[str, str]:
     c, front_end = model.config.front_end, model.front_end
     heard = graph.add("Concat", [tail, "audio"], "heard", axis=1)
     next_tail = graph.last(heard, front_end.tail_length, 1, "next_audio_tail")
-    square, mel_bands = _power_spectrum(graph, heard, c, front_end.window, front_end.bands)
-    mel = graph.add("MatMul", [square, graph.weight(mel_bands, "mel_bands")], "mel_power")
+    mel = mel_power(graph, heard, front_end)
     offset = graph.add("Add", [mel, graph.scalar(c.log_offset, "log_offset")], "mel_offset")
     log_mel = graph.add("Log", [offset], "log_mel")
     scale, bias = _affine(model.network.input_norm)
     scaled = graph.add("Mul", [log_mel, graph.weight(scale, "band_scale")], "log_mel_scaled")
     return graph.add("Add", [scaled, graph.weight(bias, "band_bias")], "frames"), next_tail
-
-
-def _power_spectrum(
-    graph: Graph, heard: str, c: FrontEndConfig, window: torch.Tensor, bands: torch.Tensor
-) -> tuple[str, torch.Tensor]:
-    """Power [batch, 1, hops, rows] of the frames, and the mel bands [rows, n_mels] that fit its order of frequencies.
-
-    The Fourier transform in two steps (Cooley and Tukey 1965), each a product with a small matrix: n_fft = many * few,
-    sample n = few * n1 + n2, frequency k = k1 + many * k2. First over n1, for k1 up to many / 2 (the rest is
-    mirrored, since sound is real); then over n2, with the twiddle factors in the matrix of each k1. A frame is a whole
-    number of hops, so that frames are slices of a table of hops; in front of the window there are zeros. All in double
-    precision: beside a loud tone, float32 rounding is as large as what quiet bands hold, and the logarithm makes that
-    visible.
-    """
-    hops = -(-c.window_length // c.hop_length)
-    length = hops * c.hop_length
-    few = math.gcd(length, c.n_fft, MOST_COLUMNS)
-    many, kept = c.n_fft // few, c.n_fft // few // 2 + 1
-    first = np.exp(-2j * np.pi * np.outer(np.arange(kept), np.arange(length // few)) / many)
-    frequencies = np.arange(kept)[:, None] + many * np.arange(few)  # [k1, k2]
-    second = np.exp(-2j * np.pi * np.arange(few)[None, :, None] * frequencies[:, None, :] / c.n_fft)  # [k1, n2, k2]
-    real = np.concatenate([second.real, second.imag], axis=2)  # of what the real part of n2 gives
-    imaginary = np.concatenate([-second.imag, second.real], axis=2)
-    parts = np.stack([first.real, first.imag], axis=1).reshape(2 * kept, -1)  # real and imaginary part of each k1
-
-    padding = [0, length - c.window_length, 0, 0]
-    padded = graph.add("Pad", [heard, graph.constant(padding, "front_padding")], "padded")
-    table = graph.reshape(padded, [0, -1, c.hop_length], "hops")
-    table = graph.add("Cast", [table], "hops_double", to=TensorProto.DOUBLE)
-    slices = []
-    for i in range(hops):
-        end = i - hops + 1 or np.iinfo(np.int64).max
-        bounds = [("start", [i]), ("end", [end]), ("axis", [1])]
-        inputs = [table, *(graph.constant(v, f"hop_{i}_{k}") for k, v in bounds)]
-        slices.append(graph.add("Slice", inputs, f"hop_{i}"))
-    frames = graph.add("Concat", slices, "unweighted_frames", axis=2) if hops > 1 else slices[0]
-    weights = np.pad(window.double().numpy(), (length - c.window_length, 0))
-    frames = graph.add("Mul", [frames, graph.constant(weights, "window")], "weighted_frames")
-    # [batch, hops, length / few, few] -> [batch, hops, 2 * kept, few] -> [kept, batch, hops, 2 * few]
-    frames = graph.add("Reshape", [frames, graph.constant([0, 0, length // few, few], "frame_shape")], "frame_rows")
-    product = graph.add("MatMul", [graph.constant(parts, "fourier_first"), frames], "first_product")
-    product = graph.reshape(product, [0, 0, kept, 2 * few], "first_parts")
-    product = graph.add("Transpose", [product], "first_transform", perm=[2, 0, 1, 3])
-    matrices = graph.constant(np.concatenate([real, imaginary], axis=1)[:, None], "fourier_second")
-    product = graph.add("MatMul", [product, matrices], "second_product")
-    product = graph.reshape(product, [0, 0, 0, 2, few], "spectrum")
-    square = graph.add("ReduceSumSquare", [product], "power_rows", axes=[3], keepdims=0)  # [kept, batch, hops, few]
-    square = graph.add("Cast", [square], "power_single", to=TensorProto.FLOAT)
-    square = graph.add("Transpose", [square], "power_last", perm=[1, 2, 0, 3])
-    square = graph.reshape(square, [0, 1, -1, kept * few], "power")
-
-    mirrored = np.minimum(frequencies, c.n_fft - frequencies).ravel()
-    once = np.zeros(len(mirrored), bool)
-    once[np.unique(mirrored, return_index=True)[1]] = True  # some frequencies come twice, as themselves and mirrored
-    return square, bands[mirrored] * torch.from_numpy(once)[:, None]
 
 
 def _affine(norm: torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
@@ -197,24 +97,23 @@ def _convolution(graph: Graph, layer: CausalConvolution, rows: str, tail: str, n
     next_tail = graph.reshape(kept, [0, channels * past * bands], f"{name}_next_tail")
     scale, bias = _affine(layer.norm)
     out = heard
-    for part, operator in (("depthwise", layer.depthwise), ("mix", layer.mix)):
-        if not isinstance(operator, torch.nn.Conv2d):
-            continue
-        weight = operator.weight.double()
-        inputs = [
-            out,
-            graph.weight(weight * scale[:, None, None, None] if part == "mix" else weight, f"{name}_{part}_weight"),
-        ]
-        if part == "mix":
-            inputs.append(graph.weight(bias, f"{name}_bias"))
-        around = operator.kernel_size[1] // 2  # in frequency; in time the tail stands in front
-        out = graph.add(
-            "Conv", inputs, f"{name}_{part}", strides=list(operator.stride), group=operator.groups,
-            kernel_shape=list(operator.kernel_size), pads=[0, around, 0, around],
-        )  # fmt: skip
-    if layer.residual:
-        out = graph.add("Add", [out, rows], f"{name}_sum")
-    return graph.add("Relu", [out], name), next_tail
+    if isinstance(layer.depthwise, torch.nn.Conv2d):
+        depthwise = graph.weight(layer.depthwise.weight, f"{name}_depthwise_weight")
+        out = _conv2d(graph, layer.depthwise, [out, depthwise], f"{name}_depthwise")
+    weight = layer.mix.weight.double() * scale[:, None, None, None]
+    if layer.residual:  # onnxruntime is quicker with more inputs of one product than with a sum behind it
+        out = graph.add("Concat", [out, rows], f"{name}_inputs", axis=1)
+        weight = torch.cat([weight, torch.eye(channels, dtype=weight.dtype)[:, :, None, None]], dim=1)
+    inputs = [out, graph.weight(weight, f"{name}_mix_weight"), graph.weight(bias, f"{name}_bias")]
+    return graph.add("Relu", [_conv2d(graph, layer.mix, inputs, f"{name}_mix")], name), next_tail
+
+
+def _conv2d(graph: Graph, operator: torch.nn.Conv2d, inputs: Sequence[str], output: str) -> str:
+    around = operator.kernel_size[1] // 2  # in frequency; in time the tail stands in front
+    return graph.add(
+        "Conv", inputs, output, strides=list(operator.stride), group=operator.groups,
+        kernel_shape=list(operator.kernel_size), pads=[0, around, 0, around],
+    )  # fmt: skip
 
 
 def _recurrent_states(model: Recognizer) -> list[str]:

@@ -29,7 +29,11 @@ def fresh_frames(front_end, audio):
 
 
 def centred(heard, config):
-    """The others put the window into the middle of the n_fft samples: give them these samples around."""
+    """The others put the window into the middle of the n_fft samples: give them these samples around.
+
+    The tail is whole hops: what is older than the first window is left out.
+    """
+    heard = heard[(len(heard) - config.window_length) % config.hop_length :]
     left = (config.n_fft - config.window_length) // 2
     return np.pad(heard, (left, config.n_fft - config.window_length - left))
 

@@ -30,12 +30,16 @@ class FrontEnd(nn.Module):
 
     @property
     def tail_length(self) -> int:
-        """Samples of the past that the next frame still needs."""
-        return self.config.window_length - self.config.hop_length
+        """Samples of the past that the next frame still needs, in whole hops."""
+        hops = -(-self.config.window_length // self.config.hop_length)
+        return (hops - 1) * self.config.hop_length
 
     def mel_power(self, audio: Tensor) -> Tensor:
         """[batch, tail_length + hops * hop_length] -> [batch, hops, n_mels], before the logarithm."""
-        frames = audio.unfold(-1, self.config.window_length, self.config.hop_length).double() * self.window
+        skipped = self.tail_length + self.config.hop_length - self.config.window_length  # older than the first window
+        frames = (
+            audio[..., skipped:].unfold(-1, self.config.window_length, self.config.hop_length).double() * self.window
+        )
         spectrum = torch.fft.rfft(frames, self.config.n_fft)  # in double precision, see export.graph
         return (spectrum.real.square() + spectrum.imag.square()).to(self.bands.dtype) @ self.bands
 
