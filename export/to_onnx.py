@@ -3,8 +3,6 @@
 Before the file is written, the graph must agree with torch on random lengths, batch sizes and splits into blocks.
 """
 
-import contextlib
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +14,7 @@ import torch
 import typer
 
 from export.graph import build
+from export.writing import write
 from speechrnn import card
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import report_errors
@@ -97,14 +96,7 @@ def export(checkpoint_path: Path, model_path: Path, threshold: float = THRESHOLD
     error = parity(model, graph)
     if not error <= TOLERANCE:
         raise ModelError(f"{checkpoint_path}: the ONNX graph differs from torch by {error:.1e}: nothing is written")
-    beside = model_path.with_name(model_path.name + ".part")
-    try:
-        beside.write_bytes(graph)
-        os.replace(beside, model_path)
-    except OSError as failure:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise ModelError(f"{model_path}: can't be written ({failure.strerror}): name another place") from None
+    write(model_path, graph)
     return error
 
 

@@ -49,6 +49,19 @@ class Card:
         """Whole blocks in a stretch of time, at least one."""
         return max(1, round(seconds / self.block_seconds))
 
+    def recurrent_stack(self, source: str) -> tuple[Any, ...]:
+        """The cell (gru, lstm or rnn), and how many features, hidden units and layers.
+
+        Raises
+        ------
+        ModelError
+            if the card doesn't say; `source` is named
+        """
+        cell, *sizes = (self.network.get(key) for key in ("cell", "features", "hidden_size", "layers"))
+        if cell not in ("gru", "lstm", "rnn") or not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ModelError(f"{source}: its model card doesn't say which network it is: export the model again")
+        return cell, *sizes
+
 
 def from_json(text: str, source: str) -> Card:
     """Read and check a card; `source` is named in the error.
@@ -85,6 +98,7 @@ def from_json(text: str, source: str) -> Card:
             and set(card.words) <= set(card.labels)
             and all(isinstance(text, str) for text in (card.name, *card.labels, *card.training_data))
             and all(isinstance(value, tuple) for value in (card.labels, card.words, card.training_data))
+            and all(isinstance(value, dict) for value in (card.front_end, card.network, card.figures))
             and all(isinstance(size, int) and size > 0 for size in (card.block_length, card.state_size))
             and card.sample_rate == SAMPLE_RATE
             and all(0 < threshold <= 1 for threshold in card.thresholds.values())

@@ -247,6 +247,8 @@ MODELS = {
         proto, labels=["yes"], words=["yes"], thresholds={"yes": 0.5}
     ),
     "card-with-another-state": lambda proto: with_values(proto, state_size=3),
+    "card-with-a-list-for-a-network": lambda proto: with_values(proto, network=["gru", 128]),
+    "card-with-a-text-for-figures": lambda proto: with_values(proto, figures="good"),
     "card-without-hysteresis": lambda proto: with_values(proto, hysteresis=None),
     "card-with-a-list-of-thresholds": lambda proto: with_values(
         proto, thresholds=["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
@@ -350,7 +352,7 @@ def test_evaluate_says_when_no_clip_could_be_used(tmp_path):
     assert "none of its 1 clips" in second
 
 
-@pytest.mark.parametrize("place", [".", "missing/picture.png", "good.wav/picture.png"])
+@pytest.mark.parametrize("place", [".", "missing/picture.png", "good.wav/picture.png", "n" * 300 + ".png"])
 def test_evaluate_refuses_a_place_for_its_picture_before_the_work(good, place):
     shown = run("evaluate", good.parent / "missing", "--picture", good.parent / place)
     refused(shown, "--picture", good.parent / place)
@@ -359,7 +361,9 @@ def test_evaluate_refuses_a_place_for_its_picture_before_the_work(good, place):
 # plot
 
 
-@pytest.mark.parametrize("place", [".", "missing/picture.png", "good.wav/picture.png", "picture.xyz", "picture.wav"])
+@pytest.mark.parametrize(
+    "place", [".", "missing/picture.png", "good.wav/picture.png", "n" * 300 + ".png", "picture.xyz", "picture.wav"]
+)
 def test_plot_refuses_a_picture_that_cannot_be_written(good, place):
     before = sorted(good.parent.iterdir())
     refused(run("plot", good, "-o", good.parent / place), good.parent / place)

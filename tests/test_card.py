@@ -140,3 +140,17 @@ def test_a_card_that_contradicts_itself_is_refused(values):
 def test_a_stretch_of_time_is_whole_blocks_and_at_least_one():
     assert CARD.block_seconds == pytest.approx(0.02)
     assert [CARD.blocks(s) for s in (0.0, 0.02, 0.1, 1.0)] == [1, 1, 5, 50]
+
+
+def test_a_card_tells_the_size_of_its_recurrent_stack():
+    network = {"cell": "lstm", "features": 12, "hidden_size": 10, "layers": 2}
+    assert replace(CARD, network=network).recurrent_stack("some.onnx") == ("lstm", 12, 10, 2)
+    for wrong in (
+        {},
+        CARD.network,
+        network | {"cell": "transformer"},
+        network | {"layers": 0},
+        network | {"layers": "2"},
+    ):
+        with pytest.raises(ModelError, match=r"^some\.onnx: .* which network"):
+            replace(CARD, network=wrong).recurrent_stack("some.onnx")

@@ -82,7 +82,11 @@ def say(message: str) -> None:
 
 def check_writable(path: Path, option: str) -> None:
     """Before the work, not after it: can a file be put there?"""
-    if path.is_dir():
+    try:
+        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
+    except OSError as error:  # a name that is too long
+        raise InputError(f"{option} {path}: can't be written ({error.strerror}): name another place") from None
+    if is_folder:
         raise InputError(f"{option} {path}: is a directory: name a file in it")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise InputError(f"{option} {path}: there is no folder {path.parent}: make it first")

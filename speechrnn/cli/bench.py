@@ -1,24 +1,29 @@
 """`speechrnn bench`: what hearing costs on this machine."""
 
+import contextlib
 import json
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from speechrnn.cli import report_errors
+from speechrnn.cli import report_errors, say
+from speechrnn.errors import ModelError
 
 if TYPE_CHECKING:
     from speechrnn.model import Model
 
-ROUNDS, BLOCKS = 40, 50  # the model and its reference take turns: so many times, so many blocks at a time
+ROUNDS, BLOCKS = 40, 50  # models and their references take turns: so many times, so many blocks at a time
+CLIPS = 20  # the same for clips, one at a time
 STREAM = """
 import sys, resource
 import numpy as np
@@ -45,55 +50,134 @@ def bench(
     ] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
 ) -> None:
-    """Measure on one thread what a 20 ms block, a clip, a cold start and the memory cost.
+    """Measure on one thread what a 20 ms block, a clip, a cold start and the memory cost; a column for each model.
 
-    The ratio compares a block with a bare ONNX recurrent step of the same size, timed in turns in the same run:
-    machines differ and are noisy, ratios less so.
+    The ratios compare a block with a bare ONNX recurrent step of the same size, and with a block of the first model,
+    timed in turns in the same run: machines differ and are noisy, ratios less so. A model that can't be used is
+    reported and the rest go on; the exit code is then 1, or 2 if none could be used.
 
-    Example: speechrnn bench --hours 10
+    Example: speechrnn bench model.onnx model-int8.onnx --hours 10
     """
     with report_errors():
-        from speechrnn.model import Model
-
-        rows = [_measure(Model(path), hours) for path in models or (None,)]
-        if as_json:
-            sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-            return
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table("measure", *(Path(row["model"]).name for row in rows))
-        for key in rows[0]:
-            if key != "model":
-                cells = (row[key] for row in rows)
-                table.add_row(key.replace("_", " "), *("-" if c is None else f"{c:.4g}" for c in cells))
-        Console().print(table)
+        rows, failures = [], 0
+        usable: list[tuple[Model, Callable[[], object]]] = []
+        for path in models or (None,):
+            try:
+                usable.append(_with_reference(path))
+            except ModelError as error:
+                say(str(error))
+                failures += 1
+        if usable:
+            rows = _measure([model for model, _ in usable], [step for _, step in usable], hours)
+            (_print_json if as_json else _print_table)(rows)
+        if failures:
+            raise typer.Exit(1 if rows else 2)
 
 
-def _measure(model: "Model", hours: float) -> dict:
-    card = model.card
-    stream = model.stream()
-    rng = np.random.default_rng(0)
-    block = (0.1 * rng.standard_normal((1, card.block_length))).astype(np.float32)
-    clip = (0.1 * rng.standard_normal(card.sample_rate)).astype(np.float32)
-    times, bare = _in_turns(lambda: stream.process(block), _recurrent_step(model))
-    clip_times = [_seconds(lambda: model.posteriors(clip)) for _ in range(20)]
-    minute, later = _peak_memory(model.path, [60.0, 3600.0 * hours] if hours else [60.0])
-    ratios = [statistics.median(a) / statistics.median(b) for a, b in zip(times, bare, strict=True)]
-    every = np.concatenate(times)
-    return {
-        "model": str(model.path),
-        "file_MB": model.path.stat().st_size / 1e6,
-        "block_ms": 1000 * float(np.median(every)),
-        "block_p99_ms": 1000 * float(np.quantile(every, 0.99)),
-        "recurrent_step_ms": 1000 * float(np.median(np.concatenate(bare))),
-        "block_to_recurrent_step_ratio": statistics.median(ratios),
-        "real_time_factor": float(np.median(every)) / card.block_seconds,
-        "clip_of_1_s_ms": 1000 * statistics.median(clip_times),
-        "cold_start_s": _cold_start(model.path),
-        "peak_memory_MB": minute,
-        **({"memory_ratio_after_hours": later / minute} if minute and later else {}),
-    }
+def _with_reference(path: Path | None) -> tuple["Model", Callable[[], object]]:
+    from speechrnn.model import Model
+
+    model = Model(path)
+    return model, _recurrent_step(model)
+
+
+def _print_json(rows: list[dict]) -> None:
+    sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+
+
+def _print_table(rows: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"{rows[0]['processor']}, onnxruntime {rows[0]['onnxruntime']}, one thread"
+    table = Table("measure", title=Text(title))
+    for name in _names([Path(row["model"]) for row in rows]):
+        table.add_column(Text(name))
+    for key in rows[0]:
+        if key not in ("model", "processor", "onnxruntime"):
+            cells = (row.get(key) for row in rows)
+            table.add_row(key.replace("_", " "), *map(_cell, cells))
+    Console().print(table)
+
+
+def _cell(value: float | str | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """What stands above the columns: the files' names, or their paths where names are the same."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: float) -> list[dict]:
+    """A row of figures for each model; `steps` are the bare recurrent steps that they are compared with."""
+    import onnxruntime
+
+    times = block_times(models, steps)
+    rows = []
+    for i, (model, every) in enumerate(zip(models, clip_times(models), strict=True)):
+        block, step = times[2 * i], times[2 * i + 1]
+        minute, later = _peak_memory(model.path, [60.0, 3600.0 * hours] if hours else [60.0])
+        middle = float(np.median(block))
+        row = {
+            "model": str(model.path),
+            "processor": processor(),
+            "onnxruntime": onnxruntime.__version__,
+            "weights": str(model.card.figures.get("weights", "float32")),
+            "file_MB": model.path.stat().st_size / 1e6,
+            "block_ms": 1000 * middle,
+            "block_p99_ms": 1000 * float(np.quantile(block, 0.99)),
+            "recurrent_step_ms": 1000 * float(np.median(step)),
+            "block_to_recurrent_step_ratio": paired_ratio(block, step),
+        }
+        row |= {"block_to_first_model_ratio": paired_ratio(block, times[0])} if len(models) > 1 else {}
+        row |= {
+            "real_time_factor": middle / model.card.block_seconds,
+            "clip_of_1_s_ms": 1000 * statistics.median(every),
+            "cold_start_s": _cold_start(model.path),
+            "peak_memory_MB": minute,
+        }
+        row |= {"memory_ratio_after_hours": later / minute} if minute and later else {}
+        rows.append(row)
+    return rows
+
+
+def block_times(models: "Sequence[Model]", steps: Sequence[Callable[[], object]] = ()) -> np.ndarray:
+    """Seconds of each call [job, round, call], all in turns: each model's block of a stream, and its step after it."""
+    jobs: list[Callable[[], object]] = []
+    for i, model in enumerate(models):
+        jobs.append(partial(model.stream().process, _noise(model.card.block_length)[None]))
+        jobs += [steps[i]] if steps else []
+    return _in_turns(jobs, ROUNDS, BLOCKS)
+
+
+def clip_times(models: "Sequence[Model]") -> np.ndarray:
+    """Seconds for a clip of 1 s and its tail [model, round], in turns."""
+    clip = _noise(models[0].card.sample_rate)
+    return _in_turns([partial(model.posteriors, clip) for model in models], CLIPS, 1)[:, :, 0]
+
+
+def paired_ratio(times: np.ndarray, reference: np.ndarray) -> float:
+    """Of two jobs that took turns, [round] or [round, call]: the median over the rounds of the ratio of their times."""
+    middles = [np.median(job.reshape(len(job), -1), axis=1) for job in (times, reference)]
+    return float(np.median(middles[0] / middles[1]))
+
+
+def processor() -> str:
+    """What this machine calls itself: a board's name, a processor's, or only its kind."""
+    with contextlib.suppress(OSError):  # of a Raspberry Pi and its kin; ends with a zero
+        return Path("/proc/device-tree/model").read_text(errors="replace").rstrip("\0\n")
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _noise(samples: int) -> np.ndarray:
+    return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
 
 
 def _seconds(job: Callable[[], object]) -> float:
@@ -102,13 +186,13 @@ def _seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _in_turns(*jobs: Callable[[], object]) -> list[list[list[float]]]:
-    """Seconds of each call [job][round][call]; the first round of each isn't counted."""
+def _in_turns(jobs: Sequence[Callable[[], object]], rounds: int, calls: int) -> np.ndarray:
+    """Seconds of each call [job, round, call]; the first round of each isn't counted."""
     times: list[list[list[float]]] = [[] for _ in jobs]
-    for _ in range(ROUNDS + 1):
-        for job, rounds in zip(jobs, times, strict=True):
-            rounds.append([_seconds(job) for _ in range(BLOCKS)])
-    return [rounds[1:] for rounds in times]
+    for _ in range(rounds + 1):
+        for job, done in zip(jobs, times, strict=True):
+            done.append([_seconds(job) for _ in range(calls)])
+    return np.array(times)[:, 1:]
 
 
 def _peak_memory(path: Path, seconds: list[float]) -> tuple[float | None, float | None]:
@@ -140,12 +224,10 @@ def _recurrent_step(model: "Model") -> Callable[[], object]:
     """One step of a bare recurrent stack of the model's size in onnxruntime, state in and out, with random weights."""
     import onnxruntime
 
-    network = model.card.network
-    sizes = network["features"], network["hidden_size"], network["layers"]
+    stack = model.card.recurrent_stack(str(model.path))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    graph = recurrent_stack(network["cell"], *sizes)
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(recurrent_stack(*stack), options, providers=["CPUExecutionProvider"])
     inputs = {i.name: np.zeros(i.shape, np.float32) for i in session.get_inputs()}
     return lambda: session.run(None, inputs)
 

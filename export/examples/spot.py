@@ -1,0 +1,44 @@
+"""The words in a recording, with onnxruntime and numpy alone: python spot.py MODEL.onnx RECORDING.wav
+
+The recording is 16 bit, mono, at 16 kHz. All settings come from the card in the model file.
+"""
+
+import json
+import sys
+import wave
+
+import numpy as np
+import onnxruntime
+
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1  # more would only wait for each other
+session = onnxruntime.InferenceSession(sys.argv[1], options)
+card = json.loads(session.get_modelmeta().custom_metadata_map["speechrnn"])
+block, rate, words = card["block_length"], card["sample_rate"], card["words"]
+try:
+    with wave.open(sys.argv[2]) as file:
+        if (file.getframerate(), file.getsampwidth(), file.getnchannels()) != (rate, 2, 1):
+            raise wave.Error(f"is not 16 bit, mono, at {rate} Hz")
+        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+except (OSError, EOFError, wave.Error) as error:
+    sys.exit(f"{sys.argv[2]}: {error}: name a WAV file of 16 bit, mono, at {rate} Hz")
+silence = np.zeros(-len(sound) % block + round(card["tail_seconds"] * rate), np.float32)  # hear the last word out
+blocks = np.concatenate([sound, silence])
+blocks = blocks[: len(blocks) // block * block].reshape(-1, 1, block)
+columns = [card["labels"].index(word) for word in words]
+threshold = np.array([card["thresholds"][word] for word in words])
+recent = np.zeros((max(1, round(card["smoothing_seconds"] * rate / block)), len(card["labels"])))
+state = np.zeros((1, card["state_size"]), np.float32)  # zeros: a fresh start
+armed, ready_at = np.ones(len(words), bool), 0
+for i, samples in enumerate(blocks):
+    probabilities, state = session.run(["probabilities", "next_state"], {"audio": samples, "state": state})
+    recent = np.concatenate([recent[1:], probabilities[0]])
+    posterior = recent.mean(axis=0)[columns]
+    reached = armed & (posterior >= threshold)
+    if i >= ready_at and reached.any():
+        heard = np.where(reached, posterior, -1.0).argmax()
+        print(f"{(i + 1) * block / rate:9.2f} s  {words[heard]:<8} {posterior[heard]:.3f}")
+        armed[heard], ready_at = False, i + round(card["refractory_seconds"] * rate / block)
+    armed |= posterior < card["hysteresis"] * threshold  # a word can be heard again once it has faded
