@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.benchmark import in_turns
+from export.benchmark import seconds
 from export.c_source import Program
 from speechrnn.card import Card
 from speechrnn.errors import ModelError
@@ -121,8 +121,11 @@ def agreement(compiled: Compiled, model: Model, clips: Sequence[Clip]) -> tuple[
     return float(np.mean(same)), worst
 
 
-def block_seconds(compiled: Compiled, model: Model) -> tuple[float, float]:
-    """Median seconds that a block of noise takes, in the C program and in onnxruntime, taking turns on one thread."""
+def block_seconds(compiled: Compiled, model: Model) -> tuple[float, float, float]:
+    """Seconds that a block of noise takes in the C program and in onnxruntime, and their ratio; medians, on one thread.
+
+    Both take turns, and the ratio is of neighbours in time: a machine that is busy meanwhile slows both.
+    """
     rng = np.random.default_rng(0)
     blocks = (0.1 * rng.standard_normal((BLOCKS, model.card.block_length))).astype(np.float32)
     stream = model.stream()
@@ -130,5 +133,6 @@ def block_seconds(compiled: Compiled, model: Model) -> tuple[float, float]:
         lambda: [compiled.process(block) for block in blocks],
         lambda: [stream.process(block[None]) for block in blocks],
     ]
-    ours, theirs = in_turns(jobs, ROUNDS)
-    return ours / BLOCKS, theirs / BLOCKS
+    rounds = np.array([[seconds(job) for job in jobs] for _ in range(ROUNDS + 1)][1:]) / BLOCKS
+    ours, theirs = np.median(rounds, axis=0)
+    return float(ours), float(theirs), float(np.median(rounds[:, 0] / rounds[:, 1]))

@@ -21,6 +21,13 @@ LINE = 116
 TYPES = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t"}
 
 
+COMMENTS = {
+    "SPEECHRNN_SAMPLE_RATE": "/* Hz, mono */",
+    "SPEECHRNN_BLOCK": "/* samples that are heard at a time */",
+    "SPEECHRNN_WORDS": "/* labels that can be detected */",
+    "SPEECHRNN_SMOOTHING": "/* blocks that are averaged */",
+    "SPEECHRNN_TAIL_BLOCKS": "/* of silence, to be heard when a sound has ended: a last word is known a little later */",
+}
 USAGE = """\
     static speechrnn_state state;
     float probabilities[SPEECHRNN_LABELS];
@@ -116,7 +123,7 @@ def program(weights: Weights, card: Card, precision: Precision, source: str) -> 
         _source(f"cell_{weights.network.cell}.c"),
         _source("process.c", matrices="\n".join(ends)),
         _source("spotter.c", labels=labels),
-        "/* ---- The numbers " + "-" * 98 + " */\n",
+        f"/* ---- The numbers {'-' * 97} */\n",
         *(f"{definition}\n" for definition in tables.definitions),
     ]
     files = {"speechrnn.h": header, "speechrnn.c": "\n".join(code), "main.c": _source("main.c")}
@@ -156,7 +163,8 @@ def _c_string(text: str) -> str:
 
 def _defines(values: dict[str, int]) -> str:
     width = max(map(len, values))
-    return "\n".join(f"#define {name:<{width}} {value}" for name, value in values.items())
+    lines = (f"#define {name:<{width}} {value} {COMMENTS.get(name, '')}".rstrip() for name, value in values.items())
+    return "\n".join(lines)
 
 
 def _front_end(tables: _Tables, weights: Weights) -> list[str]:

@@ -6,16 +6,20 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import replace
-from types import SimpleNamespace
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from test_cli import ROOT
 from test_export import saved
 from test_model import KINDS, sound
 from test_network import recognizer
@@ -46,26 +50,43 @@ def need(*programs):
         pytest.skip(f"needs {', '.join(missing)}")
 
 
-def exported(path, precision):
-    model = Model(path)
-    return SimpleNamespace(
-        model=model, precision=precision, made=c_source.program(c_weights.read(model), model.card, precision, path.name)
-    )
+class Case:
+    """A model and its C program, which is made and compiled once."""
 
+    def __init__(self, path, precision=Precision.float32, **card):
+        self.model, self.precision = Model(path), precision
+        self.model.card = replace(self.model.card, **card)
+        weights = c_weights.read(self.model)
+        self.made = c_source.program(weights, self.model.card, precision, path.name)
 
-def compiled(case, *flags):
-    need("gcc")
-    return c_compiled.Compiled(case.made, case.model.card, ["gcc"], flags or (*STRICT, "-O3"))
+    @cached_property
+    def library(self):
+        need("gcc")
+        return c_compiled.Compiled(self.made, self.model.card, ["gcc"], (*STRICT, "-O3"))
+
+    def process(self, samples):
+        """Probabilities from a fresh start."""
+        self.library.reset()
+        return self.library.process(samples)
+
+    @cached_property
+    def session(self):
+        """What the probabilities are held against: the ONNX file, for int8 with the same integers in it."""
+        return self.model.session if self.precision is Precision.float32 else dequantised(self.model)
+
+    @cached_property
+    def spot(self):
+        """The program as an executable file."""
+        self._folder = tempfile.TemporaryDirectory()
+        return program(self, Path(self._folder.name))
 
 
 def program(case, folder, compiler="gcc", *flags):
-    """The `spot` of a case as an executable file."""
     need(compiler)
     case.made.write(folder)
-    target = folder / "spot"
-    sources = [folder / name for name in FILES if name.endswith(".c")]
-    subprocess.run([compiler, *STRICT, *(flags or ["-O3"]), "-o", target, *sources, "-lm"], check=True)
-    return target
+    sources = [folder / name for name in case.made.files if name.endswith(".c")]
+    subprocess.run([compiler, *STRICT, *(flags or ["-O3"]), "-o", folder / "spot", *sources, "-lm"], check=True)
+    return folder / "spot"
 
 
 def int16(samples):
@@ -133,12 +154,17 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module", params=[(cell, precision) for cell in CELLS for precision in Precision], ids="-".join)
 def case(request, small):
     cell, precision = request.param
-    return exported(small / f"{cell}.onnx", precision)
+    return Case(small / f"{cell}.onnx", precision)
+
+
+@pytest.fixture(scope="module")
+def gru(small):
+    return Case(small / "gru.onnx")
 
 
 @pytest.fixture(scope="module", params=Precision)
 def shipped(request):
-    return exported(speechrnn.load().path, request.param)
+    return Case(speechrnn.load().path, request.param)
 
 
 def dequantised(model):
@@ -176,42 +202,36 @@ def test_probabilities_are_those_of_the_onnx_file(case, kind):
     """For int8: of the file with the same 8-bit weights; sound in 16 bits for both ways in."""
     samples = int16(sound(kind, 100 * BLOCK, seed=5))
     audio = samples.astype(np.float32) / 32768
-    session = case.model.session if case.precision is Precision.float32 else dequantised(case.model)
-    rows = heard_by(session, case.model, audio)
+    rows = heard_by(case.session, case.model, audio)
     assert np.ptp(rows, axis=0).max() > 0.02  # else agreement would be cheap
-    program = compiled(case)
-    np.testing.assert_allclose(program.process(audio), rows, atol=1e-3)
-    program.reset()
-    np.testing.assert_allclose(program.process(samples), rows, atol=1e-3)
+    np.testing.assert_allclose(case.process(audio), rows, atol=1e-3)
+    np.testing.assert_allclose(case.process(samples), rows, atol=1e-3)
 
 
 def test_a_program_of_8_bits_stays_near_the_file_of_32(case):
-    difference = c_compiled.largest_difference(compiled(case), case.model)
+    difference = c_compiled.largest_difference(case.library, case.model)
     assert difference < (1e-3 if case.precision is Precision.float32 else 0.1)
 
 
 def test_single_precision_is_enough_beside_loud_tones(shipped):
     """The transform's rounding would show first in quiet bands beside clean tones over digital silence."""
-    program, rng, time = compiled(shipped), np.random.default_rng(0), np.arange(RATE) / RATE
-    session = shipped.model.session if shipped.precision is Precision.float32 else dequantised(shipped.model)
+    rng, time = np.random.default_rng(0), np.arange(RATE) / RATE
     for frequency in rng.uniform(20, 7900, 12):
         tone = np.sin(2 * np.pi * frequency * time) * np.repeat(rng.random(50) < 0.6, BLOCK)
-        program.reset()
-        rows = heard_by(session, shipped.model, tone.astype(np.float32))
-        np.testing.assert_allclose(program.process(tone.astype(np.float32)), rows, atol=1e-3)
+        rows = heard_by(shipped.session, shipped.model, tone.astype(np.float32))
+        np.testing.assert_allclose(shipped.process(tone.astype(np.float32)), rows, atol=1e-3)
 
 
 def test_digital_silence_and_noise_louder_than_full_scale_are_numbers(case):
-    program = compiled(case)
     for level in (0.0, 1e-30, 1e6):
-        rows = program.process((level * sound("noise", 30 * BLOCK)).astype(np.float32))
+        rows = case.process((level * sound("noise", 30 * BLOCK)).astype(np.float32))
         assert np.isfinite(rows).all()
         np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
 
 
 def test_labels_are_those_of_the_onnx_file_on_real_clips(shipped, validation_folder):
     clips = evaluation_clips(validation_folder, shipped.model.labels, "validation")
-    share, difference = c_compiled.agreement(compiled(shipped), shipped.model, clips)
+    share, difference = c_compiled.agreement(shipped.library, shipped.model, clips)
     assert share >= 0.998
     assert difference < (1e-3 if shipped.precision is Precision.float32 else 0.1)
 
@@ -230,16 +250,17 @@ def wandering(seed, labels):
 @given(st.integers(0, 10_000), st.integers(0, 3))
 def test_the_decision_is_the_spotters(decisions, seed, which):
     """Under several smoothings, waits and hystereses."""
-    model, program = decisions[which]
+    case = decisions[which]
+    model = case.model
     rows = wandering(seed, len(model.labels))
     found = [(d.time, d.label, d.probability) for d in speechrnn.Spotter(model).decide(rows)]
-    assert_same(decided(program, model, rows), found, tolerance=1e-6)
+    assert_same(decided(case.library, model, rows), found, tolerance=1e-6)
 
 
 def test_the_probabilities_of_the_decision_hold_detections(decisions):
-    for model, _ in decisions:
-        rows = [wandering(seed, len(model.labels)) for seed in range(20)]
-        assert sum(len(speechrnn.Spotter(model).decide(r)) for r in rows) > 20
+    for case in decisions:
+        rows = [wandering(seed, len(case.model.labels)) for seed in range(20)]
+        assert sum(len(speechrnn.Spotter(case.model).decide(r)) for r in rows) > 20
 
 
 class Detection(ctypes.Structure):
@@ -258,17 +279,14 @@ def decided(program, model, rows):
 
 @pytest.fixture(scope="module")
 def decisions(small):
-    cases = []
-    for smoothing, hysteresis, refractory in ((0.1, 0.5, 0.5), (0.0, 1.0, 0.0), (0.06, 0.0, 0.02), (0.5, 0.9, 1.0)):
-        model = Model(small / "rnn.onnx")
-        thresholds = {"yes": 0.4, "no": 0.55}
-        model.card = replace(
-            model.card, smoothing_seconds=smoothing, hysteresis=hysteresis, refractory_seconds=refractory,
-            thresholds=thresholds,
-        )  # fmt: skip
-        made = c_source.program(c_weights.read(model), model.card, Precision.float32, "rnn.onnx")
-        cases.append((model, compiled(SimpleNamespace(made=made, model=model), "-std=c99", "-O1")))
-    return cases
+    thresholds = {"yes": 0.4, "no": 0.55}
+    return [
+        Case(
+            small / "rnn.onnx", thresholds=thresholds, smoothing_seconds=smoothing, hysteresis=hysteresis,
+            refractory_seconds=refractory,
+        )
+        for smoothing, hysteresis, refractory in ((0.1, 0.5, 0.5), (0.0, 1.0, 0.0), (0.06, 0.0, 0.02), (0.5, 0.9, 1.0))
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -278,54 +296,53 @@ def ten_minutes(validation_folder):
     return int16(make_stream(clips, seed=7, seconds=600.0)[0])
 
 
-def test_ten_minutes_have_the_detections_of_spot(shipped, ten_minutes, tmp_path):
+def test_ten_minutes_have_the_detections_of_spot(shipped, ten_minutes):
     wanted = expected(shipped.model, ten_minutes)
-    found = spotted([program(shipped, tmp_path)], ten_minutes)
+    found = spotted([shipped.spot], ten_minutes)
     assert len(wanted) > 150
     if shipped.precision is Precision.float32:
         assert_same(found, wanted)
-    else:  # words rise through their threshold a block sooner or later
-        assert [word for _, word, _ in found] == [word for _, word, _ in wanted]
-        np.testing.assert_allclose([time for time, *_ in found], [time for time, *_ in wanted], atol=0.0201)
+    else:  # a word rises through its threshold a block sooner or later; one at the threshold's height, perhaps not
+        assert known(found, wanted) >= 0.99 * len(found)
+        assert known(wanted, found) >= 0.99 * len(wanted)
 
 
-def test_detections_of_untrained_networks_are_the_spotters(case, tmp_path):
+def known(lines, others):
+    """How many of the lines are among the others, at most a block apart."""
+    return sum(any(o[1] == word and abs(o[0] - time) < 0.021 for o in others) for time, word, _ in lines)
+
+
+def test_detections_of_untrained_networks_are_the_spotters(case):
     samples = int16(sound("silence and speech", 20 * RATE + 77, seed=2))
-    if case.precision is Precision.float32:
-        wanted = expected(case.model, samples)
-    else:
-        model = Model(case.model.path)
-        model.session = dequantised(model)
-        wanted = expected(model, samples)
+    model = Model(case.model.path)
+    model.session = case.session
+    wanted = expected(model, samples)
     assert len(wanted) > 5
-    assert_same(spotted([program(case, tmp_path)], samples), wanted)
+    assert_same(spotted([case.spot], samples), wanted)
 
 
-def test_a_threshold_on_the_command_line_counts_for_all_words(small, tmp_path):
-    case = exported(small / "gru.onnx", Precision.float32)
+def test_a_threshold_on_the_command_line_counts_for_all_words(gru):
     samples = int16(sound("speech", 20 * RATE, seed=2))
-    wanted = expected(case.model, samples, threshold=0.3)
+    wanted = expected(gru.model, samples, threshold=0.3)
     assert len(wanted) > 5
-    assert wanted != expected(case.model, samples)
-    assert_same(spotted([program(case, tmp_path)], samples, "0.3"), wanted)
+    assert wanted != expected(gru.model, samples)
+    assert_same(spotted([gru.spot], samples, "0.3"), wanted)
 
 
 @pytest.mark.parametrize("arguments", [["high"], ["0"], ["1.5"], ["nan"], ["0.5", "0.6"], [""]])
-def test_other_arguments_are_refused(small, tmp_path, arguments):
-    spot = program(exported(small / "rnn.onnx", Precision.float32), tmp_path)
-    done = subprocess.run([spot, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def test_other_arguments_are_refused(gru, arguments):
+    done = subprocess.run([gru.spot, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
 
 
 # stdin
 
 
-def test_the_chunks_in_which_sound_comes_make_no_difference(small, tmp_path):
-    spot = program(exported(small / "gru.onnx", Precision.float32), tmp_path)
+def test_the_chunks_in_which_sound_comes_make_no_difference(gru):
     data = int16(sound("speech", 10 * RATE, seed=2)).tobytes() + b"\1"  # and half a sample
-    whole = subprocess.run([spot], input=data, capture_output=True, check=True).stdout
+    whole = subprocess.run([gru.spot], input=data, capture_output=True, check=True).stdout
     rng = np.random.default_rng(0)
-    with subprocess.Popen([spot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+    with subprocess.Popen([gru.spot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         while data:
             length = int(rng.choice([1, 7, 639, 640, 641, 5000, 20_000]))
             process.stdin.write(data[:length])
@@ -335,49 +352,43 @@ def test_the_chunks_in_which_sound_comes_make_no_difference(small, tmp_path):
     assert whole.count(b"\n") > 2
 
 
-def test_a_word_is_told_while_the_sound_still_runs(small, tmp_path):
-    case = exported(small / "gru.onnx", Precision.float32)
-    spot = program(case, tmp_path)
+def test_a_word_is_told_while_the_sound_still_runs(gru):
     samples = int16(sound("speech", 10 * RATE, seed=2))
-    with subprocess.Popen([spot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+    with subprocess.Popen([gru.spot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
         process.stdin.write(samples.tobytes())
         line = process.stdout.readline()
         assert process.poll() is None
         process.communicate()
-    assert float(line.split()[0]) == expected(case.model, samples)[0][0]
+    assert float(line.split()[0]) == expected(gru.model, samples)[0][0]
 
 
-def test_the_last_block_of_the_silence_after_the_end_counts(small, tmp_path):
+def test_the_last_block_of_the_silence_after_the_end_counts(gru):
     """A threshold that a word reaches in that block and not before."""
-    case = exported(small / "gru.onnx", Precision.float32)
-    spot, found = program(case, tmp_path), 0
+    found = 0
     for blocks in range(1, 60):
         samples = int16(sound("speech", blocks * BLOCK, seed=2))
-        rows = case.model.posteriors(samples.astype(np.float32) / 32768)
+        rows = gru.model.posteriors(samples.astype(np.float32) / 32768)
         smoothed = spotter.smooth(np.pad(rows, ((4, 0), (0, 0))), 5)[:, [0, 1]]
         before, last = smoothed[:-1].max(), smoothed[-1].max()
         if last > before + 1e-4:
             threshold = f"{(before + last) / 2:.6f}"
-            wanted = expected(case.model, samples, threshold=float(threshold))
+            wanted = expected(gru.model, samples, threshold=float(threshold))
             assert len(wanted) == 1
-            assert_same(spotted([spot], samples, threshold), wanted)
+            assert_same(spotted([gru.spot], samples, threshold), wanted)
             found += 1
     assert found > 0
 
 
 @pytest.mark.parametrize("samples", [0, 1, 319, 320, 321])
-def test_the_end_is_heard_out_as_spot_does(small, tmp_path, samples):
+def test_the_end_is_heard_out_as_spot_does(gru, samples):
     """With so many samples in the last block; the threshold is such that the silence after it is told."""
-    case = exported(small / "gru.onnx", Precision.float32)
-    spot = program(case, tmp_path)
     for seed in range(4):
         heard = int16(sound("speech", 30 * BLOCK + samples, seed))[: 30 * BLOCK * (seed > 0) + samples]
-        assert_same(spotted([spot], heard, "0.2"), expected(case.model, heard, threshold=0.2))
+        assert_same(spotted([gru.spot], heard, "0.2"), expected(gru.model, heard, threshold=0.2))
 
 
-def test_a_wav_file_on_stdin_is_refused(small, tmp_path):
-    spot = program(exported(small / "rnn.onnx", Precision.float32), tmp_path)
-    done = subprocess.run([spot], input=b"RIFF\0\0\0\0WAVE" + bytes(2000), capture_output=True)
+def test_a_wav_file_on_stdin_is_refused(gru):
+    done = subprocess.run([gru.spot], input=b"RIFF\0\0\0\0WAVE" + bytes(2000), capture_output=True)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"arecord -t raw" in done.stderr
 
@@ -395,22 +406,19 @@ def test_the_sanitizers_find_nothing(case, tmp_path):
 
 def test_the_sanitizers_find_nothing_in_the_shipped_model(shipped, tmp_path):
     flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    example, _ = example_clip("yes")
+    example = example_clip("yes")
     assert [word for _, word, _ in spotted([program(shipped, tmp_path, "gcc", *flags)], example)] == ["yes"]
 
 
 def example_clip(name):
-    import soundfile
-
-    return soundfile.read(f"{os.path.dirname(os.path.dirname(__file__))}/examples/{name}.wav", dtype="int16")
+    return soundfile.read(ROOT / "examples" / f"{name}.wav", dtype="int16")[0]
 
 
 def test_32_bit_arm_finds_the_same_words(shipped, tmp_path):
     need(ARM, "qemu-arm")
     spot = program(shipped, tmp_path, ARM, "-O2")
-    samples = np.concatenate([example_clip(name)[0] for name in ("yes", "left", "no", "marvin", "go", "stop")])
-    (tmp_path / "here").mkdir()
-    here = spotted([program(shipped, tmp_path / "here")], samples)
+    samples = np.concatenate([example_clip(name) for name in ("yes", "left", "no", "marvin", "go", "stop")])
+    here = spotted([shipped.spot], samples)
     assert len(here) >= 3
     assert_same(spotted(["qemu-arm", "-L", "/usr/arm-linux-gnueabihf", spot], samples), here)
 
@@ -452,5 +460,5 @@ def test_nothing_in_the_program_is_double_or_allocated(shipped, tmp_path):
 
 
 def test_a_block_takes_at_most_half_as_long_again_as_in_onnxruntime(shipped):
-    ours, theirs = c_compiled.block_seconds(compiled(shipped), shipped.model)
-    assert ours < 1.5 * theirs
+    _, _, ratio = c_compiled.block_seconds(shipped.library, shipped.model)
+    assert 0.0 < ratio < 1.5

@@ -14,10 +14,9 @@ from test_bad_input import MODELS, refused
 from test_c_program import (
     BLOCK,
     CELLS,
-    compiled,
+    Case,
     dequantised,
     edited,
-    exported,
     heard_by,
     int16,
     need,
@@ -78,14 +77,14 @@ def with_int8(proto, operator):
 def test_an_int8_file_gives_its_own_integers(small, tmp_path, cell, operator):
     path = tmp_path / "int8.onnx"
     onnx.save(with_int8(onnx.load(small / f"{cell}.onnx"), operator), path)
-    case = exported(path, Precision.int8)
+    case = Case(path, Precision.int8)
     weights = c_weights.read(case.model)
     stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
     np.testing.assert_array_equal(weights.cells[1].hidden.quantised()[0], stored[f"{cell}_1_R_int8"][0])
     np.testing.assert_array_equal(weights.output.quantised()[0], stored["output_weight_int8"].T)
     samples = sound("speech", 100 * BLOCK, seed=5)
     rows = heard_by(c_compiled.as_written(case.model).session, case.model, samples)
-    np.testing.assert_allclose(compiled(case).process(samples), rows, atol=1e-3)
+    np.testing.assert_allclose(case.process(samples), rows, atol=1e-3)
     shown = to_c_command(path, tmp_path / "spot")  # the same numbers as float32
     assert float(re.search(r"within (\S+) of the ONNX file", shown.stdout)[1]) < 1e-3
 
@@ -102,8 +101,8 @@ def test_a_float16_file_gives_its_numbers(small, tmp_path):
             proto.graph.node.insert(0, node)
             proto.graph.initializer.remove(tensor)
     onnx.save(proto, tmp_path / "float16.onnx")
-    case = exported(tmp_path / "float16.onnx", Precision.float32)
-    assert c_compiled.largest_difference(compiled(case), case.model) < 1e-3
+    case = Case(tmp_path / "float16.onnx")
+    assert c_compiled.largest_difference(case.library, case.model) < 1e-3
 
 
 def test_other_sizes_and_labels_work_too(tmp_path):
@@ -115,13 +114,13 @@ def test_other_sizes_and_labels_work_too(tmp_path):
     path = tmp_path / "model*_.onnx"
     to_onnx.export(saved(tmp_path / "best.pt", model), path, threshold=0.1)
     for precision in Precision:
-        case = exported(path, precision)
+        case = Case(path, precision)
         samples = int16(sound("speech", 192 * 300))
         session = case.model.session if precision is Precision.float32 else dequantised(case.model)
         rows = heard_by(session, case.model, samples.astype(np.float32) / 32768)
-        np.testing.assert_allclose(compiled(case).process(samples), rows, atol=1e-3)
+        np.testing.assert_allclose(case.process(samples), rows, atol=1e-3)
         names = ctypes.POINTER(ctypes.c_char_p * 4)
-        found = ctypes.cast(compiled(case).library.speechrnn_labels, names).contents
+        found = ctypes.cast(case.library.library.speechrnn_labels, names).contents
         assert tuple(name.decode() for name in found) == labels
         assert case.made.files["speechrnn.h"].count("/*") == case.made.files["speechrnn.h"].count("*/")
 
@@ -136,11 +135,11 @@ def test_sums_of_integers_stay_within_32_bits(tmp_path):
         model.network.convolutions[1].norm.bias.fill_(1.0)
         model.network.features.weight.copy_(torch.linspace(-1e-3, 1e-3, 12)[:, None].expand(-1, 640))
     to_onnx.export(saved(tmp_path / "best.pt", model), tmp_path / "model.onnx")
-    case = exported(tmp_path / "model.onnx", Precision.int8)
+    case = Case(tmp_path / "model.onnx", Precision.int8)
     samples = sound("noise", 20 * BLOCK)
     rows = heard_by(dequantised(case.model), case.model, samples)
     assert np.ptp(rows) > 0.1
-    np.testing.assert_allclose(compiled(case).process(samples), rows, atol=1e-3)
+    np.testing.assert_allclose(case.process(samples), rows, atol=1e-3)
 
 
 # the command
@@ -159,11 +158,21 @@ def test_the_command_writes_three_files_and_says_what_they_need(small, tmp_path)
     assert float(re.search(r"([\d.]+) times the time", shown.stdout)[1]) > 0
 
 
-def test_the_command_compares_real_clips(validation_folder, tmp_path):
+def test_the_command_compares_real_clips(validation_folder, tmp_path, monkeypatch):
     need("gcc")
+    monkeypatch.setattr(c_compiled, "CLIPS", 60)
     shown = to_c_command(speechrnn.load().path, tmp_path / "spot", "--clips", validation_folder)
     assert shown.returncode == 0
-    assert re.search(r"on 500 clips: (99\.8|99\.9|100\.0)\d?\d?% of labels equal", shown.stdout)
+    assert re.search(r"on 60 clips: 100\.00% of labels equal, probabilities within \S+", shown.stdout)
+
+
+def test_too_few_equal_labels_on_real_clips_are_refused(small, validation_folder, tmp_path, monkeypatch):
+    need("gcc")
+    monkeypatch.setattr(c_compiled, "agreement", lambda *_: (0.9979, 0.1))
+    shown = to_c_command(speechrnn.load().path, tmp_path / "spot", "--clips", validation_folder)
+    refused(shown, speechrnn.load().path, "99.79%")
+    refused(to_c_command(small / "gru.onnx", tmp_path / "spot", "--clips", tmp_path / "none"), tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_model_gives_the_same_files_beside_others(small, tmp_path):

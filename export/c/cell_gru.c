@@ -1,4 +1,4 @@
-/* ---- Recurrent cell: GRU (Cho et al. 2014, arXiv:1406.1078) --------------------------------------------------------- */
+/* ---- Recurrent cell: GRU (Cho et al. 2014, arXiv:1406.1078) ------------------------------------------------------ */
 
 /* One step. Gates are in the order update, reset, candidate. The reset gate acts on what the recurrent weights give, as
  * in cuDNN, and not on the hidden state in front of them. */

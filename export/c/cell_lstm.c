@@ -1,4 +1,4 @@
-/* ---- Recurrent cell: LSTM (Gers et al. 2000), gates in the order input, output, forget, candidate ------------------- */
+/* ---- Recurrent cell: LSTM (Gers et al. 2000), gates in the order input, output, forget, candidate ---------------- */
 
 static void step(speechrnn_state *state, int layer, const float *input)
 {

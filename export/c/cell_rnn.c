@@ -1,4 +1,4 @@
-/* ---- Recurrent cell: the simple one (Elman 1990) ---------------------------------------------------------------------- */
+/* ---- Recurrent cell: the simple one (Elman 1990) ----------------------------------------------------------------- */
 
 static void step(speechrnn_state *state, int layer, const float *input)
 {

@@ -1,12 +1,12 @@
-/* ---- Front end: sound to log-mel frames ------------------------------------------------------------------------- */
+/* ---- Front end: sound to log-mel frames -------------------------------------------------------------------------- */
 
 /* The complex Fourier transform of SPEECHRNN_FFT / 2 numbers in `from` (real and imaginary part in turn). The result is
  * in `from` or in `to`, whichever is returned. Stockham's order of radix-2 steps: it sorts while it goes, so there is
  * no bit reversal, and the inner loop runs over neighbours.
  *
- * In single precision, since microcontrollers have no unit for doubles. Its rounding is as large as what quiet bands hold
- * beside a loud tone, but below the offset of the logarithm if the sound is at most full scale: against double precision
- * probabilities change by 2e-4 at most beside clean full-scale tones, and by less than 1e-5 on recorded words. */
+ * In single precision, since microcontrollers have no unit for doubles. Its rounding shows in quiet bands beside a loud
+ * tone. Against double precision, probabilities change by 2e-4 at most beside clean tones at full scale, where most of
+ * it is hidden by the offset in the logarithm, and by less than 1e-5 on recorded words. */
 static float *transform(float *from, float *to)
 {
     const int half = SPEECHRNN_FFT / 2;

@@ -1,4 +1,4 @@
-/* ---- Matrices: 8-bit integers, a scale for each output --------------------------------------------------------- */
+/* ---- Matrices: 8-bit integers, a scale for each output ----------------------------------------------------------- */
 
 typedef struct {
     int inputs, outputs;

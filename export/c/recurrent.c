@@ -1,7 +1,7 @@
-/* ---- Recurrent stack -------------------------------------------------------------------------------------------- */
+/* ---- Recurrent stack --------------------------------------------------------------------------------------------- */
 
 typedef struct {
-    const matrix *input, *hidden;            /* weights of all gates, one gate after the other */
+    const matrix *input, *hidden;          /* weights of all gates, one gate after the other */
     const float *input_bias, *hidden_bias; /* [SPEECHRNN_GATES] */
 } cell;
 

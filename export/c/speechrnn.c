@@ -1,5 +1,5 @@
-/* Sound to words; see speechrnn.h. In the order of the file, which is the way of the sound: log-mel frames, convolutions,
- * recurrent stack, probabilities, decision; and at the end, the numbers that were learnt. */
+/* Sound to words; see speechrnn.h. In the order of this file, which is the way of the sound: log-mel frames,
+ * convolutions, recurrent stack, probabilities, decision; and at the end, the numbers that were learnt. */
 #include <float.h>
 #include <math.h>
 #include <stddef.h>
@@ -9,5 +9,5 @@
 
 /* @settings@ */
 
-/* Defined at the end of this file. */
+/* Constants. The long ones are defined at the end of this file. */
 /* @declarations@ */
