@@ -26,7 +26,7 @@ COMMENTS = {
     "SPEECHRNN_BLOCK": "/* samples that are heard at a time */",
     "SPEECHRNN_WORDS": "/* labels that can be detected */",
     "SPEECHRNN_SMOOTHING": "/* blocks that are averaged */",
-    "SPEECHRNN_TAIL_BLOCKS": "/* of silence, to be heard when a sound has ended: a last word is known a little later */",
+    "SPEECHRNN_TAIL_BLOCKS": "/* of silence, to be heard when a sound has ended: a word is known a little later */",
 }
 USAGE = """\
     static speechrnn_state state;
