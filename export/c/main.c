@@ -1,0 +1,74 @@
+/* Spots words in raw sound on stdin (16-bit little-endian, 16 kHz, mono) and prints a line for each: the time in
+ * seconds from the start to the end of the word, the word, its probability.
+ *
+ *     gcc -O3 -std=c99 -o spot main.c speechrnn.c -lm
+ *     arecord -q -t raw -f S16_LE -r 16000 -c 1 | ./spot
+ *     sox speech.wav -t raw -e signed -b 16 -L -r 16000 -c 1 - | ./spot 0.9
+ *
+ * The number is the probability from which a word counts, for all words instead of the model's own.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "speechrnn.h"
+
+static speechrnn_state state; /* not on the stack, which may be small */
+
+static void hear(const int16_t *samples)
+{
+    float probabilities[SPEECHRNN_LABELS];
+    speechrnn_detection detection;
+
+    speechrnn_process_int16(&state, samples, probabilities);
+    if (speechrnn_decide(&state, probabilities, &detection)) {
+        const double seconds = (double)detection.blocks * SPEECHRNN_BLOCK / SPEECHRNN_SAMPLE_RATE;
+        printf("%9.2f s  %-8s %.3f\n", seconds, speechrnn_labels[detection.label], (double)detection.probability);
+        fflush(stdout); /* a program that reads these lines wants them now */
+    }
+}
+
+int main(int count, char **arguments)
+{
+    unsigned char bytes[2 * SPEECHRNN_BLOCK];
+    int16_t samples[SPEECHRNN_BLOCK];
+    size_t got;
+    int first = 1;
+
+    speechrnn_init(&state);
+    if (count > 1) {
+        char *end;
+        const double threshold = strtod(arguments[1], &end);
+        if (count > 2 || end == arguments[1] || *end || !(threshold > 0.0 && threshold <= 1.0)) {
+            fprintf(stderr, "spot: give raw sound on stdin, and at most a threshold, above 0 and at most 1\n");
+            return 2;
+        }
+        for (int word = 0; word < SPEECHRNN_WORDS; word++)
+            state.thresholds[word] = (float)threshold;
+    }
+
+    do {
+        got = fread(bytes, 1, sizeof bytes, stdin); /* less than a block only at the end, however the sound comes */
+        if (first && got >= 4 && memcmp(bytes, "RIFF", 4) == 0) {
+            fprintf(stderr, "spot: stdin is a WAV file: give raw sound, for instance arecord -t raw\n");
+            return 2;
+        }
+        first = 0;
+        for (size_t i = 0; i < SPEECHRNN_BLOCK; i++) { /* a last block that is not full ends with silence */
+            const int value = 2 * i + 1 < got ? bytes[2 * i] + 256 * bytes[2 * i + 1] : 0;
+            samples[i] = (int16_t)(value < 32768 ? value : value - 65536);
+        }
+        if (got >= 2)
+            hear(samples);
+    } while (got == sizeof bytes);
+    if (ferror(stdin)) {
+        perror("spot: stdin");
+        return 1;
+    }
+
+    /* A word at the very end is known a little later: hear it out. */
+    memset(samples, 0, sizeof samples);
+    for (int block = 0; block < SPEECHRNN_TAIL_BLOCKS; block++)
+        hear(samples);
+    return 0;
+}

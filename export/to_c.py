@@ -1,0 +1,124 @@
+"""python -m export.to_c MODEL.onnx OUT/: an ONNX file in, a C program without dependencies out.
+
+Where there is a C compiler, the program is compiled and held against the ONNX file before it is written.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from export import c_compiled, c_weights
+from export.c_source import CODE_KILOBYTES, STACK_BYTES, Precision, Program, program
+from speechrnn.cli import report_errors
+from speechrnn.errors import InputError, ModelError
+from speechrnn.model import Model
+from speechrnn.training import corpus
+
+TOLERANCE = {Precision.float32: 1e-3, Precision.int8: 0.1}  # of probabilities, against the ONNX file
+LEAST_AGREEMENT = 0.998  # of labels on real clips
+
+
+def check_folder(folder: Path) -> None:
+    """Before the work, not after it: can it be made, or is it there?"""
+    if os.path.exists(folder) and not os.path.isdir(folder):  # which, unlike pathlib, take a name that is too long
+        raise InputError(f"OUT {folder}: is a file: name a folder")
+    if not folder.parent.is_dir():
+        raise InputError(f"OUT {folder}: there is no folder {folder.parent}: make it first")
+
+
+def compare(compiled: c_compiled.Compiled, model: Model, precision: Precision, clips: Path | None) -> Iterator[str]:
+    """What the C program has in common with the ONNX file, in words.
+
+    Raises
+    ------
+    InputError
+        if that is too little, or there are no clips
+    """
+    difference = c_compiled.largest_difference(compiled, model)
+    yield f"probabilities within {difference:.1e} of the ONNX file, on made-up sound"
+    if not difference <= TOLERANCE[precision]:
+        raise ModelError(f"{model.path}: the C program differs from it by {difference:.1e}: nothing is written")
+    if clips is not None:
+        found = corpus.evaluation_clips(clips, model.labels, "validation")
+        share, difference = c_compiled.agreement(compiled, model, found)
+        count = min(c_compiled.CLIPS, len(found))
+        yield f"on {count} clips: {share:.2%} of labels equal, probabilities within {difference:.1e}"
+        if share < LEAST_AGREEMENT:
+            raise ModelError(f"{model.path}: the C program gives equal labels to {share:.2%} only: nothing is written")
+
+
+def put(made: Program, folder: Path) -> None:
+    """Write all files, or none: each beside its place, and only then they are renamed.
+
+    Raises
+    ------
+    InputError
+        if the folder can't be written
+    """
+    new = not os.path.exists(folder)
+    beside = [folder / f"{name}.part" for name in made.files]
+    try:
+        folder.mkdir(exist_ok=True)
+        for name in made.files:
+            if (folder / name).is_dir():
+                raise InputError(f"OUT {folder / name}: is a directory: name another folder")
+        made.write(folder, ".part")
+        for path in beside:
+            path.replace(path.with_suffix(""))
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            for path in beside:
+                path.unlink(missing_ok=True)
+            if new:
+                folder.rmdir()
+        raise InputError(f"OUT {folder}: can't be written ({error.strerror}): name another place") from None
+
+
+def main(
+    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file of speechrnn")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for speechrnn.h, speechrnn.c and main.c")],
+    weights: Annotated[
+        Precision, typer.Option(help="int8 needs a quarter of the flash; float32 gives the probabilities to 0.001")
+    ] = Precision.float32,
+    clips: Annotated[
+        Path | None,
+        typer.Option(help="Also compare labels on real clips: a folder for each word", show_default=False),
+    ] = None,
+    timed: Annotated[bool, typer.Option("--benchmark", help="Also time a block against onnxruntime")] = False,
+) -> None:
+    """Turn an ONNX file into C99 that needs nothing but the C library, and finds the words that `speechrnn spot` finds.
+
+    Example: python -m export.to_c model.onnx spot/ --weights int8 && gcc -O3 -std=c99 -o spot/spot spot/*.c -lm
+    """
+    with report_errors():
+        compiler = c_compiled.compiler()
+        if not compiler and (timed or clips):
+            raise InputError(f"{'--benchmark' if timed else '--clips'}: needs a C compiler: install gcc, or set CC")
+        check_folder(folder)
+        model = Model(model_path)
+        if not model.card.words:
+            raise ModelError(f"{model_path}: its model card names no words, so there is nothing to find")
+        made = program(c_weights.read(model), model.card, weights, model_path.name)
+        told = ["not compared with the ONNX file, since there is no C compiler here"]
+        if compiler:
+            compiled = c_compiled.Compiled(made, model.card, compiler)
+            told = list(compare(compiled, c_compiled.as_written(model), weights, clips))
+            if timed:
+                ours, theirs, ratio = c_compiled.block_seconds(compiled, model)
+                took = f"{1000 * ours:.3f} ms, onnxruntime {1000 * theirs:.3f} ms"
+                told.append(f"a block: {took}, {ratio:.2f} times the time")
+        put(made, folder)
+        constants = f"{made.constant_bytes / 1000:.1f} KB of constants"
+        typer.echo(f"{folder}: {', '.join(made.files)}")
+        typer.echo(f"flash: {constants}, and less than {CODE_KILOBYTES} KB of code")
+        typer.echo(f"RAM: {made.state_bytes / 1000:.1f} KB of state, and less than {STACK_BYTES} bytes of stack")
+        for line in told:
+            typer.echo(line)
+
+
+if __name__ == "__main__":
+    typer.run(main)

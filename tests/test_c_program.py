@@ -1,0 +1,464 @@
+"""The C program says what the ONNX file says: probabilities, labels, detections; on every cell, chunk and processor."""
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from test_cli import ROOT
+from test_export import saved
+from test_model import KINDS, sound
+from test_network import recognizer
+
+import speechrnn
+from data_scripts.make_stream import make_stream
+from export import c_compiled, c_source, c_weights, to_onnx
+from export.c_source import Precision
+from speechrnn import spotter
+from speechrnn.model import Model
+from speechrnn.training.corpus import evaluation_clips
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RATE, BLOCK = 16_000, 320
+FILES = ["main.c", "speechrnn.c", "speechrnn.h"]
+CELLS = ("gru", "lstm", "rnn")
+STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
+ARM = "arm-linux-gnueabihf-gcc"
+
+
+def need(*programs):
+    """Skip where one of them is missing; CI skips nothing."""
+    missing = [program for program in programs if not shutil.which(program)]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{', '.join(missing)} missing: CI skips nothing")
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+
+
+class Case:
+    """A model and its C program, which is made and compiled once."""
+
+    def __init__(self, path, precision=Precision.float32, **card):
+        self.model, self.precision = Model(path), precision
+        self.model.card = replace(self.model.card, **card)
+        weights = c_weights.read(self.model)
+        self.made = c_source.program(weights, self.model.card, precision, path.name)
+
+    @cached_property
+    def library(self):
+        need("gcc")
+        return c_compiled.Compiled(self.made, self.model.card, ["gcc"], (*STRICT, "-O3"))
+
+    def process(self, samples):
+        """Probabilities from a fresh start."""
+        self.library.reset()
+        return self.library.process(samples)
+
+    @cached_property
+    def session(self):
+        """What the probabilities are held against: the ONNX file, for int8 with the same integers in it."""
+        return self.model.session if self.precision is Precision.float32 else dequantised(self.model)
+
+    @cached_property
+    def spot(self):
+        """The program as an executable file."""
+        self._folder = tempfile.TemporaryDirectory()
+        return program(self, Path(self._folder.name))
+
+
+def program(case, folder, compiler="gcc", *flags):
+    need(compiler)
+    case.made.write(folder)
+    sources = [folder / name for name in case.made.files if name.endswith(".c")]
+    subprocess.run([compiler, *STRICT, *(flags or ["-O3"]), "-o", folder / "spot", *sources, "-lm"], check=True)
+    return folder / "spot"
+
+
+def int16(samples):
+    return np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2")
+
+
+def spotted(program, samples, *arguments):
+    """Time, word and probability of each line that `spot` prints; samples int16."""
+    done = subprocess.run([*map(str, program), *arguments], input=samples.tobytes(), capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
+    lines = [line.split() for line in done.stdout.decode().splitlines()]
+    return [(float(time), word, float(probability)) for time, unit, word, probability in lines]
+
+
+def expected(model, samples, **settings):
+    ear = speechrnn.Spotter(model, **settings)
+    heard = ear.process(samples.astype(np.float32) / 32768) + ear.finish()
+    return [(d.time, d.label, d.probability) for d in heard]
+
+
+def assert_same(found, wanted, tolerance=1.1e-3):  # three decimals are printed
+    assert [line[:2] for line in found] == [line[:2] for line in wanted]
+    np.testing.assert_allclose([p for *_, p in found], [p for *_, p in wanted], atol=tolerance)
+
+
+def edited(path, target, edit):
+    proto = onnx.load(path)
+    edit(proto)
+    onnx.save(proto, target)
+
+
+def set_card(**values):
+    def edit(proto):
+        card = json.loads(proto.metadata_props[0].value)
+        for key, value in values.items():
+            card[key] = {**card[key], **value} if isinstance(value, dict) and value else value
+        proto.metadata_props[0].value = json.dumps(card)
+
+    return edit
+
+
+def untrained(folder):
+    """Untrained networks as ONNX files, by cell; their thresholds lie where the posteriors of speech come and go."""
+
+    def quantile(smoothed):
+        return round(float(np.quantile(smoothed, 0.7)), 3)
+
+    for cell, seed in (("gru", 3), ("lstm", 3), ("rnn", 8)):
+        path = folder / f"{cell}.onnx"
+        to_onnx.export(saved(folder / f"{cell}.pt", recognizer(cell, seed)), path)
+        model = Model(path)
+        smoothed = spotter.smooth(model.posteriors(sound("speech", 10 * RATE, seed=2)), 5)
+        thresholds = {
+            w: round(float(np.quantile(smoothed[:, model.labels.index(w)], 0.7)), 3) for w in model.card.words
+        }
+        edited(path, path, set_card(thresholds=thresholds, hysteresis=0.95))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module", params=[(cell, precision) for cell in CELLS for precision in Precision], ids="-".join)
+def case(request, small):
+    cell, precision = request.param
+    return Case(small / f"{cell}.onnx", precision)
+
+
+@pytest.fixture(scope="module")
+def gru(small):
+    return Case(small / "gru.onnx")
+
+
+@pytest.fixture(scope="module", params=Precision)
+def shipped(request):
+    return Case(speechrnn.load().path, request.param)
+
+
+def dequantised(model):
+    """The ONNX graph with the numbers that the C program has for int8: what its integer arithmetic must reproduce."""
+    proto, weights = onnx.load(model.path), c_weights.read(model)
+    cell = model.card.network["cell"]
+    matrices = {f"convolution_{i}_mix_weight": c.mix for i, c in enumerate(weights.convolutions) if c.mix}
+    matrices |= {f"{cell}_{i}_W": c.input for i, c in enumerate(weights.cells)}
+    matrices |= {f"{cell}_{i}_R": c.hidden for i, c in enumerate(weights.cells)}
+    matrices |= {"features_weight": weights.features, "output_weight": weights.output}
+    for tensor in proto.graph.initializer:
+        if tensor.name in matrices:
+            integers, scales = matrices.pop(tensor.name).quantised()
+            values = integers * scales[:, None]
+            if tensor.name == "output_weight":
+                values = values.T
+            elif tensor.name == "features_weight":
+                outputs, channels, _, bands = tensor.dims
+                values = values.reshape(outputs, bands, channels).transpose(0, 2, 1)
+            tensor.CopyFrom(numpy_helper.from_array(values.reshape(tensor.dims).astype(np.float32), tensor.name))
+    assert not matrices
+    return onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def heard_by(session, model, samples):
+    state = np.zeros((1, model.card.state_size), np.float32)
+    return session.run(["probabilities"], {"audio": samples[None], "state": state})[0][0]
+
+
+# probabilities
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_probabilities_are_those_of_the_onnx_file(case, kind):
+    """For int8: of the file with the same 8-bit weights; sound in 16 bits for both ways in."""
+    samples = int16(sound(kind, 100 * BLOCK, seed=5))
+    audio = samples.astype(np.float32) / 32768
+    rows = heard_by(case.session, case.model, audio)
+    assert np.ptp(rows, axis=0).max() > 0.02  # else agreement would be cheap
+    np.testing.assert_allclose(case.process(audio), rows, atol=1e-3)
+    np.testing.assert_allclose(case.process(samples), rows, atol=1e-3)
+
+
+def test_a_program_of_8_bits_stays_near_the_file_of_32(case):
+    difference = c_compiled.largest_difference(case.library, case.model)
+    assert difference < (1e-3 if case.precision is Precision.float32 else 0.1)
+
+
+def test_single_precision_is_enough_beside_loud_tones(shipped):
+    """The transform's rounding would show first in quiet bands beside clean tones over digital silence."""
+    rng, time = np.random.default_rng(0), np.arange(RATE) / RATE
+    for frequency in rng.uniform(20, 7900, 12):
+        tone = np.sin(2 * np.pi * frequency * time) * np.repeat(rng.random(50) < 0.6, BLOCK)
+        rows = heard_by(shipped.session, shipped.model, tone.astype(np.float32))
+        np.testing.assert_allclose(shipped.process(tone.astype(np.float32)), rows, atol=1e-3)
+
+
+def test_digital_silence_and_noise_louder_than_full_scale_are_numbers(case):
+    for level in (0.0, 1e-30, 1e6):
+        rows = case.process((level * sound("noise", 30 * BLOCK)).astype(np.float32))
+        assert np.isfinite(rows).all()
+        np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
+
+
+def test_labels_are_those_of_the_onnx_file_on_real_clips(shipped, validation_folder):
+    clips = evaluation_clips(validation_folder, shipped.model.labels, "validation")
+    share, difference = c_compiled.agreement(shipped.library, shipped.model, clips)
+    assert share >= 0.998
+    assert difference < (1e-3 if shipped.precision is Precision.float32 else 0.1)
+
+
+# detections
+
+
+def wandering(seed, labels):
+    """Probabilities [300, labels] that come and go."""
+    walk = np.cumsum(np.random.default_rng(seed).normal(0.0, 0.7, (300, labels)), axis=0)
+    rows = np.exp(walk - walk.max(axis=1, keepdims=True))
+    return (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 3))
+def test_the_decision_is_the_spotters(decisions, seed, which):
+    """Under several smoothings, waits and hystereses."""
+    case = decisions[which]
+    model = case.model
+    rows = wandering(seed, len(model.labels))
+    found = [(d.time, d.label, d.probability) for d in speechrnn.Spotter(model).decide(rows)]
+    assert_same(decided(case.library, model, rows), found, tolerance=1e-6)
+
+
+def test_the_probabilities_of_the_decision_hold_detections(decisions):
+    for case in decisions:
+        rows = [wandering(seed, len(case.model.labels)) for seed in range(20)]
+        assert sum(len(speechrnn.Spotter(case.model).decide(r)) for r in rows) > 20
+
+
+class Detection(ctypes.Structure):
+    _fields_ = (("label", ctypes.c_int), ("probability", ctypes.c_float), ("blocks", ctypes.c_uint32))
+
+
+def decided(program, model, rows):
+    program.reset()
+    found, detection = [], Detection()
+    for row in rows:
+        if program.library.speechrnn_decide(program.state, row.ctypes, ctypes.byref(detection)):
+            time = round(detection.blocks * model.card.block_seconds, 4)
+            found.append((time, model.labels[detection.label], detection.probability))
+    return found
+
+
+@pytest.fixture(scope="module")
+def decisions(small):
+    thresholds = {"yes": 0.4, "no": 0.55}
+    return [
+        Case(
+            small / "rnn.onnx", thresholds=thresholds, smoothing_seconds=smoothing, hysteresis=hysteresis,
+            refractory_seconds=refractory,
+        )
+        for smoothing, hysteresis, refractory in ((0.1, 0.5, 0.5), (0.0, 1.0, 0.0), (0.06, 0.0, 0.02), (0.5, 0.9, 1.0))
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ten_minutes(validation_folder):
+    """Ten minutes of words and others in noise, int16."""
+    clips = evaluation_clips(validation_folder, speechrnn.load().labels, "validation", seed=7)
+    return int16(make_stream(clips, seed=7, seconds=600.0)[0])
+
+
+def test_ten_minutes_have_the_detections_of_spot(shipped, ten_minutes):
+    wanted = expected(shipped.model, ten_minutes)
+    found = spotted([shipped.spot], ten_minutes)
+    assert len(wanted) > 150
+    if shipped.precision is Precision.float32:
+        assert_same(found, wanted)
+    else:  # a word rises through its threshold a block sooner or later; one at the threshold's height, perhaps not
+        assert known(found, wanted) >= 0.99 * len(found)
+        assert known(wanted, found) >= 0.99 * len(wanted)
+
+
+def known(lines, others):
+    """How many of the lines are among the others, at most a block apart."""
+    return sum(any(o[1] == word and abs(o[0] - time) < 0.021 for o in others) for time, word, _ in lines)
+
+
+def test_detections_of_untrained_networks_are_the_spotters(case):
+    samples = int16(sound("silence and speech", 20 * RATE + 77, seed=2))
+    model = Model(case.model.path)
+    model.session = case.session
+    wanted = expected(model, samples)
+    assert len(wanted) > 5
+    assert_same(spotted([case.spot], samples), wanted)
+
+
+def test_a_threshold_on_the_command_line_counts_for_all_words(gru):
+    samples = int16(sound("speech", 20 * RATE, seed=2))
+    wanted = expected(gru.model, samples, threshold=0.3)
+    assert len(wanted) > 5
+    assert wanted != expected(gru.model, samples)
+    assert_same(spotted([gru.spot], samples, "0.3"), wanted)
+
+
+@pytest.mark.parametrize("arguments", [["high"], ["0"], ["1.5"], ["nan"], ["0.5", "0.6"], [""]])
+def test_other_arguments_are_refused(gru, arguments):
+    done = subprocess.run([gru.spot, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+
+
+# stdin
+
+
+def test_the_chunks_in_which_sound_comes_make_no_difference(gru):
+    data = int16(sound("speech", 10 * RATE, seed=2)).tobytes() + b"\1"  # and half a sample
+    whole = subprocess.run([gru.spot], input=data, capture_output=True, check=True).stdout
+    rng = np.random.default_rng(0)
+    with subprocess.Popen([gru.spot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        while data:
+            length = int(rng.choice([1, 7, 639, 640, 641, 5000, 20_000]))
+            process.stdin.write(data[:length])
+            data = data[length:]
+        pieces, _ = process.communicate()
+    assert pieces == whole
+    assert whole.count(b"\n") > 2
+
+
+def test_a_word_is_told_while_the_sound_still_runs(gru):
+    samples = int16(sound("speech", 10 * RATE, seed=2))
+    with subprocess.Popen([gru.spot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        process.stdin.write(samples.tobytes())
+        line = process.stdout.readline()
+        assert process.poll() is None
+        process.communicate()
+    assert float(line.split()[0]) == expected(gru.model, samples)[0][0]
+
+
+def test_the_last_block_of_the_silence_after_the_end_counts(gru):
+    """A threshold that a word reaches in that block and not before."""
+    found = 0
+    for blocks in range(1, 60):
+        samples = int16(sound("speech", blocks * BLOCK, seed=2))
+        rows = gru.model.posteriors(samples.astype(np.float32) / 32768)
+        smoothed = spotter.smooth(np.pad(rows, ((4, 0), (0, 0))), 5)[:, [0, 1]]
+        before, last = smoothed[:-1].max(), smoothed[-1].max()
+        if last > before + 1e-4:
+            threshold = f"{(before + last) / 2:.6f}"
+            wanted = expected(gru.model, samples, threshold=float(threshold))
+            assert len(wanted) == 1
+            assert_same(spotted([gru.spot], samples, threshold), wanted)
+            found += 1
+    assert found > 0
+
+
+@pytest.mark.parametrize("samples", [0, 1, 319, 320, 321])
+def test_the_end_is_heard_out_as_spot_does(gru, samples):
+    """With so many samples in the last block; the threshold is such that the silence after it is told."""
+    for seed in range(4):
+        heard = int16(sound("speech", 30 * BLOCK + samples, seed))[: 30 * BLOCK * (seed > 0) + samples]
+        assert_same(spotted([gru.spot], heard, "0.2"), expected(gru.model, heard, threshold=0.2))
+
+
+def test_a_wav_file_on_stdin_is_refused(gru):
+    done = subprocess.run([gru.spot], input=b"RIFF\0\0\0\0WAVE" + bytes(2000), capture_output=True)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"arecord -t raw" in done.stderr
+
+
+# the compiler's and the processor's word
+
+
+def test_the_sanitizers_find_nothing(case, tmp_path):
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    spot = program(case, tmp_path, "gcc", *flags)
+    loud = int16(4.0 * sound("noise", 2 * RATE))
+    samples = np.concatenate([int16(sound("silence and speech", 8 * RATE + 5, seed=2)), loud])
+    assert len(spotted([spot], samples)) > 2
+
+
+def test_the_sanitizers_find_nothing_in_the_shipped_model(shipped, tmp_path):
+    flags = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    example = example_clip("yes")
+    assert [word for _, word, _ in spotted([program(shipped, tmp_path, "gcc", *flags)], example)] == ["yes"]
+
+
+def example_clip(name):
+    return soundfile.read(ROOT / "examples" / f"{name}.wav", dtype="int16")[0]
+
+
+def test_32_bit_arm_finds_the_same_words(shipped, tmp_path):
+    need(ARM, "qemu-arm")
+    spot = program(shipped, tmp_path, ARM, "-O2")
+    samples = np.concatenate([example_clip(name) for name in ("yes", "left", "no", "marvin", "go", "stop")])
+    here = spotted([shipped.spot], samples)
+    assert len(here) >= 3
+    assert_same(spotted(["qemu-arm", "-L", "/usr/arm-linux-gnueabihf", spot], samples), here)
+
+
+def test_the_memory_is_what_is_stated(case, tmp_path):
+    need("gcc")
+    case.made.write(tmp_path)
+    text = f'#include "speechrnn.h"\ntypedef char check[sizeof(speechrnn_state) == {case.made.state_bytes} ? 1 : -1];'
+    (tmp_path / "size.c").write_text(text)
+    subprocess.run(["gcc", "-std=c99", "-c", "-o", "/dev/null", tmp_path / "size.c"], check=True)
+    assert f"{case.made.state_bytes} bytes in speechrnn_state" in case.made.files["speechrnn.h"].replace("\n *", "")
+
+
+def test_flash_and_stack_are_what_is_stated(shipped, tmp_path):
+    """Compiled by size for the instructions of a Cortex-M."""
+    need(ARM, "arm-linux-gnueabihf-size")
+    shipped.made.write(tmp_path)
+    flags = ["-std=c99", "-mthumb", "-Os", "-fno-pic", "-fstack-usage", "-c"]
+    subprocess.run([ARM, *flags, "-o", "speechrnn.o", "speechrnn.c"], cwd=tmp_path, check=True)
+    sized = subprocess.run(
+        ["arm-linux-gnueabihf-size", "speechrnn.o"], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    text, data, bss = map(int, sized.stdout.splitlines()[1].split()[:3])
+    assert (data, bss) == (0, 0)  # nothing but the state changes
+    assert 0 < text - shipped.made.constant_bytes < 1000 * c_source.CODE_KILOBYTES
+    stack = [int(line.split("\t")[1]) for line in (tmp_path / "speechrnn.su").read_text().splitlines()]
+    assert 0 < sum(stack) < c_source.STACK_BYTES
+
+
+def test_nothing_in_the_program_is_double_or_allocated(shipped, tmp_path):
+    need("gcc", "nm")
+    shipped.made.write(tmp_path)
+    flags = [*STRICT, "-Wdouble-promotion", "-Wconversion", "-Wshadow", "-O2"]
+    subprocess.run(["gcc", *flags, "-c", "speechrnn.c"], cwd=tmp_path, check=True)
+    listed = subprocess.run(["nm", "-u", "speechrnn.o"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    used = {line.split()[-1] for line in listed.stdout.splitlines()} - {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
+    assert used <= {"expf", "logf", "tanhf", "memcpy", "memmove", "memset"}
+    assert not re.search(r"\bdouble\s+\w+\s*[;=\[]", shipped.made.files["speechrnn.c"])
+
+
+def test_a_block_takes_at_most_half_as_long_again_as_in_onnxruntime(shipped):
+    _, _, ratio = c_compiled.block_seconds(shipped.library, shipped.model)
+    assert 0.0 < ratio < 1.5
