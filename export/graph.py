@@ -100,11 +100,13 @@ def _convolution(graph: Graph, layer: CausalConvolution, rows: str, tail: str, n
     if isinstance(layer.depthwise, torch.nn.Conv2d):
         depthwise = graph.weight(layer.depthwise.weight, f"{name}_depthwise_weight")
         out = _conv2d(graph, layer.depthwise, [out, depthwise], f"{name}_depthwise")
-    weight = layer.mix.weight.double() * scale[:, None, None, None]
+    weight = graph.weight(layer.mix.weight.double() * scale[:, None, None, None], f"{name}_mix_weight")
     if layer.residual:  # onnxruntime is quicker with more inputs of one product than with a sum behind it
         out = graph.add("Concat", [out, rows], f"{name}_inputs", axis=1)
-        weight = torch.cat([weight, torch.eye(channels, dtype=weight.dtype)[:, :, None, None]], dim=1)
-    inputs = [out, graph.weight(weight, f"{name}_mix_weight"), graph.weight(bias, f"{name}_bias")]
+        one = graph.constant(np.eye(channels, dtype=np.int8)[:, :, None, None], f"identity_{channels}")
+        one = graph.add("Cast", [one], f"{name}_identity", to=TensorProto.FLOAT)
+        weight = graph.add("Concat", [weight, one], f"{name}_mix_weights", axis=1)
+    inputs = [out, weight, graph.weight(bias, f"{name}_bias")]
     return graph.add("Relu", [_conv2d(graph, layer.mix, inputs, f"{name}_mix")], name), next_tail
 
 
