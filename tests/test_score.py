@@ -4,6 +4,7 @@ The network is a stand-in that hears what `spoken` writes: a block of samples of
 """
 
 import json
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -14,6 +15,7 @@ from test_cli import run
 from speechrnn.card import Card
 from speechrnn.model import Model
 from speechrnn.scoring import Label, write_labels
+from speechrnn.training.partition import partition
 
 RATE, BLOCK = 16_000, 320
 WORDS = ("yes", "no", "go")
@@ -123,6 +125,23 @@ def test_without_labels_every_detection_is_a_false_accept(recording):
     result = figures(recording, "--no-labels")
     assert (result["words"], result["false_accepts"], result["missed_share"]) == (0, 2, None)
     assert score(recording, "--no-labels").returncode == 0
+
+
+def test_held_out_recordings_of_a_folder_are_those_that_training_leaves_out(recording, tmp_path):
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    for name in map(str, range(40)):
+        shutil.copy(recording, folder / f"{name}-1-1.wav")
+    left_out = sum(partition(str(name)) != "training" for name in range(40))
+    assert 0 < left_out < 40
+    every, some = (figures(folder, "--no-labels", *more) for more in ((), ("--held-out",)))
+    assert (every["false_accepts"], some["false_accepts"]) == (80, 2 * left_out)
+    for file in folder.iterdir():
+        if partition(file.stem.split("-")[0]) != "training":
+            file.unlink()
+    refused = score(folder, "--no-labels", "--held-out")
+    assert refused.returncode == 2
+    assert "--held-out" in refused.stderr
 
 
 def test_words_and_thresholds_are_those_of_the_options(recording):

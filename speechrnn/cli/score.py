@@ -53,6 +53,9 @@ def score(
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="No command is said: every detection is a false accept")
     ] = False,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="Of folders, the recordings that training leaves out (by their names)")
+    ] = False,
     carry: Annotated[bool, typer.Option("--carry", help="Hear all recordings as one stream, without a reset")] = False,
     model: ModelOption = None,
     threshold: ThresholdOption = None,
@@ -80,7 +83,9 @@ def score(
         from speechrnn import scoring
         from speechrnn.model import Model
 
-        found = [_recording(path, labels, no_labels) for path in _sound_files(recordings)]
+        found = [_recording(path, labels, no_labels) for path in _sound_files(recordings, held_out)]
+        if not found:
+            raise InputError(f"{recordings[0]}: holds no sound that is left out of training: leave out --held-out")
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words)
         streams, accuracy = [], IntervalAccuracy()
@@ -104,11 +109,15 @@ def _rates(result: "Score") -> tuple[float, float]:
     return result.false_accepts_per_hour or 0.0, result.missed_share or 0.0
 
 
-def _sound_files(paths: Iterable[Path]) -> Iterator[Path]:
+def _sound_files(paths: Iterable[Path], held_out: bool) -> Iterator[Path]:
     from speechrnn.audio import sound_files
+    from speechrnn.training import corpus
 
     for path in paths:
-        yield from sound_files(path) if path.is_dir() else [path]
+        if path.is_dir():
+            yield from corpus.held_out(sound_files(path)) if held_out else sound_files(path)
+        else:
+            yield path
 
 
 def _recording(path: Path, labels: Path | None, no_labels: bool) -> Recording:
