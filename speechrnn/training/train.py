@@ -175,9 +175,12 @@ class Run:
         return best
 
     def _best(self) -> dict[str, float]:
-        """Clips alone are judged by accuracy; with streams, the loss speaks of both."""
+        """Clips alone are judged by accuracy. With streams the last epoch counts: false alarms become rarer to the end.
+
+        (The loss of a few sequences does not show that; `speechrnn score` on long recordings does.)
+        """
         if self.config.stream.rows:
-            return min(self.history, key=lambda m: m["validation_loss"])
+            return self.history[-1]
         return max(self.history, key=lambda m: m["validation_accuracy"])
 
     def _progress(self) -> Progress:
