@@ -44,7 +44,8 @@ def build(folder: Path, model: Model, runtime: Path) -> int:
     _check_runtime(runtime)
     try:
         with _beside(folder) as made:
-            shutil.copytree(PAGE, made, dirs_exist_ok=True)
+            for path in PAGE.iterdir():
+                shutil.copyfile(path, made / path.name)
             (made / "model.onnx").write_bytes(model.path.read_bytes())
             (made / "runtime").mkdir()
             for name in RUNTIME_FILES:

@@ -1,7 +1,7 @@
 """A Chromium without a window, driven over a pipe: for the tests of the page, and for its picture.
 
-It speaks the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/): JSON messages that end with a zero
-byte, commands into file descriptor 3, answers and events out of 4. No other program stands between.
+It speaks the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/): JSON messages that end with a
+zero byte, commands into file descriptor 3, answers and events out of 4. No other program stands between.
 """
 
 import json
@@ -59,7 +59,13 @@ class Browser:
         if program is None:
             raise BrowserError(f"there is no {', '.join(NAMES)} on the path")
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        arguments = [program, *FLAGS, *flags, f"--user-data-dir={self._profile.name}", f"--window-size={width},{height}"]
+        arguments = [
+            program,
+            *FLAGS,
+            *flags,
+            f"--user-data-dir={self._profile.name}",
+            f"--window-size={width},{height}",
+        ]
         arguments.append("--use-fake-ui-for-media-stream" + ("" if allowed else "=deny"))
         if microphone is not None:
             arguments.append("--use-fake-device-for-media-stream")

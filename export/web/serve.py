@@ -10,6 +10,10 @@ from typing import Any
 
 
 class _Silent(SimpleHTTPRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # a browser that has left
+            super().handle()
+
     def log_message(self, *arguments: Any) -> None:
         pass
 

@@ -65,7 +65,8 @@ async function hear(samples) {
   spectrogram.add(logMel.process(samples));
   show(await hearing.process(samples));
   const blocks = (hearing.spotter.seconds * rate) / block;
-  if (blocks) $("speed").textContent = `${(hearing.milliseconds / blocks).toFixed(2)} ms for ${(1000 * block) / rate} ms of sound`;
+  const speed = `${(hearing.milliseconds / blocks).toFixed(2)} ms for ${(1000 * block) / rate} ms of sound`;
+  if (blocks) $("speed").textContent = speed;
 }
 
 function show(found) {
@@ -95,7 +96,7 @@ async function listen() {
     waiting += samples.length;
     last = last.then(() => hear(samples)).finally(() => { waiting -= samples.length; });
   };
-  const opened = new Microphone(rate, onSamples, setTrouble, (message) => { stop(); setTrouble(message); });
+  const opened = new Microphone(rate, onSamples, setTrouble, (message) => stop().then(() => setTrouble(message)));
   try {
     await opened.open();
   } catch (error) {
@@ -176,8 +177,16 @@ $("file").addEventListener("change", ({ target }) => {
 $("clear").addEventListener("click", () => detections.clear());
 $("threshold").addEventListener("input", ({ target }) => { threshold = Number(target.value); showThreshold(); });
 $("own-threshold").addEventListener("click", () => { threshold = undefined; showThreshold(); });
-addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("dragging"); });
-addEventListener("dragleave", ({ relatedTarget }) => { if (!relatedTarget) document.body.classList.remove("dragging"); });
+for (const kind of ["dragenter", "dragover"]) {
+  addEventListener(kind, (event) => {
+    event.preventDefault(); // says that a file can be dropped here
+    event.dataTransfer.dropEffect = "copy";
+    document.body.classList.add("dragging");
+  });
+}
+addEventListener("dragleave", ({ relatedTarget }) => {
+  if (!relatedTarget) document.body.classList.remove("dragging"); // left the window
+});
 addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
@@ -185,7 +194,7 @@ addEventListener("drop", (event) => {
 });
 
 load().catch((error) => fail(new Error(`The model can't be used. ${error.message}`, { cause: error })));
-if ("serviceWorker" in navigator) {
-  navigator.serviceWorker.register("./service_worker.js").catch(() => {}); // without it, only offline use is lost
+if ("serviceWorker" in navigator) { // without it, only offline use is lost
+  navigator.serviceWorker.register("./service_worker.js", { updateViaCache: "none" }).catch(() => {});
   navigator.serviceWorker.ready.then(() => { $("offline").textContent = "Works offline from now on"; });
 }

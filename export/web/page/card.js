@@ -1,8 +1,8 @@
 // The bytes of an ONNX file flow in; its model card flows out: labels, words, sizes, and the settings of the decision.
 //
 // An ONNX file is one protobuf message. Its wire format (https://protobuf.dev/programming-guides/encoding) needs no
-// schema to be walked: each field is a key (number and wire type) and a value whose length the wire type tells. The card
-// is JSON in ModelProto.metadata_props, a list of pairs of strings (onnx.proto).
+// schema to be walked: each field is a key (number and wire type) and a value whose length the wire type tells. The
+// card is JSON in ModelProto.metadata_props, a list of pairs of strings (onnx.proto).
 
 const METADATA_PROPS = 14, KEY = 1, VALUE = 2;
 const VARINT = 0, EIGHT_BYTES = 1, BYTES = 2, FOUR_BYTES = 5;

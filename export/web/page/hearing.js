@@ -1,4 +1,5 @@
-// Sound at 16 kHz flows in, detections flow out: a stream of the network and the spotter that decides on its posteriors.
+// Sound at 16 kHz flows in, detections flow out: a stream of the network, and the spotter that decides on its
+// posteriors.
 
 import { Spotter } from "./spotter.js";
 

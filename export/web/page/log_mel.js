@@ -1,5 +1,5 @@
-// Sound flows in piece by piece; log-mel frames flow out, for the eye: the parameters are those of the model's front end,
-// but the network makes its own in the graph.
+// Sound flows in piece by piece; log-mel frames flow out, for the eye: the parameters are those of the model's front
+// end, but the network makes its own in the graph.
 
 const LN10 = Math.log(10);
 

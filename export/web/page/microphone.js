@@ -1,7 +1,7 @@
 // A microphone flows in, at whatever rate it has; float32 mono at 16 kHz flows out, piece by piece.
 //
-// The context runs at the machine's own rate and `Resampler` does the rest: not every browser lets a context run at 16 kHz
-// beside a microphone of another rate, and those that do resample with a filter that swallows part of the band.
+// The context runs at the machine's own rate and `Resampler` does the rest: not every browser lets a context run at
+// 16 kHz beside a microphone of another rate, and those that do resample with a filter that swallows part of the band.
 
 import { Resampler } from "./resampler.js";
 
@@ -23,7 +23,8 @@ REASONS.SecurityError = REASONS.NotAllowedError;
 REASONS.OverconstrainedError = REASONS.NotFoundError;
 REASONS.AbortError = REASONS.NotReadableError;
 
-export const SILENT = "The microphone gives nothing but exact zeros: it is muted, or the system keeps it from the browser.";
+export const SILENT = "The microphone gives nothing but exact zeros: it is muted, or the system keeps it from the "
+  + "browser.";
 export const STALLED = "The microphone gives no sound. See to its plug, or press the button twice to open it again.";
 export const GONE = "The microphone is gone. Plug it in and press the button again.";
 
@@ -31,7 +32,7 @@ export class Microphone {
   /**
    * @param onSamples - called with the next samples at 16 kHz (Float32Array)
    * @param onTrouble - called with a message when the sound stops being of use, and with "" when it is back
-   * @param onEnd - called with a message when the microphone is gone
+   * @param onEnd - called with a message when the microphone is gone; `close` is still to be called
    */
   constructor(sampleRate, onSamples, onTrouble, onEnd) {
     Object.assign(this, { sampleRate, onSamples, onTrouble, onEnd });
@@ -60,7 +61,7 @@ export class Microphone {
     this.context.createMediaStreamSource(this.media).connect(capture);
     capture.connect(this.context.destination); // silent; some browsers run only what is connected
     [this.track] = this.media.getAudioTracks();
-    this.track.onended = () => { this.close(); this.onEnd(GONE); };
+    this.track.onended = () => this.onEnd(GONE); // not fired by close()
     this.#watch();
   }
 
@@ -71,9 +72,10 @@ export class Microphone {
 
   async close() {
     clearTimeout(this.watchdog);
-    for (const track of this.media?.getTracks() ?? []) track.stop();
-    this.media = undefined;
-    if (this.context && this.context.state !== "closed") await this.context.close();
+    const { media, context } = this;
+    this.media = this.context = undefined; // nothing is closed twice, and what is under way isn't heard any more
+    for (const track of media?.getTracks() ?? []) track.stop();
+    await context?.close();
   }
 
   #receive(samples) {

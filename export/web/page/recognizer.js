@@ -22,6 +22,10 @@ export class Recognizer {
     } catch (error) {
       throw new ModelError(`This browser can't run it (${error.message}): take a newer one.`);
     }
+    const state = shape(session.inputMetadata, "state"), probabilities = shape(session.outputMetadata, "probabilities");
+    if (state?.at(-1) !== card.state_size || probabilities?.at(-1) !== card.labels.length) {
+      throw new ModelError("Its graph doesn't fit its model card: export it again.");
+    }
     return new Recognizer(card, session);
   }
 
@@ -34,6 +38,10 @@ export class Recognizer {
   stream() {
     return new Stream(this.card, this.session);
   }
+}
+
+function shape(metadata, name) {
+  return metadata.find((value) => value.name === name)?.shape;
 }
 
 /** The network's ear on one sound: the state is carried from block to block. One call of `process` at a time. */

@@ -1,6 +1,7 @@
 // Keeps a copy of the whole folder, so that the page works without a network once it was loaded.
 //
-// files.js is written by the command that builds the folder: the list of its files, and a version that changes with them.
+// files.js is written by the command that builds the folder: the list of its files, and a version that changes with
+// them.
 
 importScripts("./files.js"); // FILES, VERSION
 

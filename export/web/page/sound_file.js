@@ -1,10 +1,14 @@
 // A sound file flows in (whatever the browser can decode); float32 mono at its own rate flows out.
 //
-// decodeAudioData resamples to the rate of its context, and browsers do that with filters that swallow the upper part of
-// the band. So the context is opened at the file's own rate, read from its header, and `Resampler` does the rest.
+// decodeAudioData resamples to the rate of its context, and browsers do that with filters that swallow the upper part
+// of the band. So the context is opened at the file's own rate, read from its header, and `Resampler` does the rest.
 
 const COMMON_RATE = 48_000; // Hz; for files whose header isn't read here
-const MPEG_RATES = { 3: [44_100, 48_000, 32_000], 2: [22_050, 24_000, 16_000], 0: [11_025, 12_000, 8_000] }; // by version
+const MPEG_RATES = { // by version
+  3: [44_100, 48_000, 32_000],
+  2: [22_050, 24_000, 16_000],
+  0: [11_025, 12_000, 8_000],
+};
 
 /** A file that can't be used; the message says what to do. */
 export class SoundError extends Error {}

@@ -18,7 +18,10 @@ export class Spectrogram {
     Object.assign(this, { canvas, bands, framesPerSecond });
     this.strip = new OffscreenCanvas(1, bands); // a pixel for each value; written round and round
     const scheme = matchMedia("(prefers-color-scheme: dark)");
-    const choose = () => { this.scheme = scheme.matches ? "dark" : "light"; this.colours = colours(STOPS[this.scheme]); };
+    const choose = () => {
+      this.scheme = scheme.matches ? "dark" : "light";
+      this.colours = colours(STOPS[this.scheme]);
+    };
     scheme.addEventListener("change", () => { choose(); this.reset(); });
     choose();
     this.reset(6);
@@ -77,7 +80,8 @@ export class Spectrogram {
     if (oldest) {
       pen.drawImage(this.strip, 0, 0, oldest, this.bands, (columns - oldest) * scale, 0, oldest * scale, height);
     }
-    for (const { word, frame } of this.words) this.#drawWord(pen, word, (frame - Math.max(0, this.frames - columns)) * scale);
+    const first = Math.max(0, this.frames - columns); // frame at the left edge
+    for (const { word, frame } of this.words) this.#drawWord(pen, word, (frame - first) * scale);
     this.changed = false;
   }
 

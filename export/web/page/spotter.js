@@ -1,7 +1,7 @@
-// Posteriors flow in, detections flow out: the decision of speechrnn/spotter.py, line for line, with the card's settings.
+// Posteriors flow in, detections flow out: the decision of speechrnn/spotter.py with the card's settings.
 //
-// A word is detected in the block where its smoothed posterior reaches its threshold. It can fire again when the posterior
-// has fallen below `hysteresis` times the threshold; for `refractory_seconds` after a detection nothing fires.
+// A word is detected in the block where its smoothed posterior reaches its threshold. It can fire again when the
+// posterior has fallen below `hysteresis` times the threshold; for `refractory_seconds` after a detection nothing fires.
 
 /** Python's round(): halves go to the even neighbour. */
 function round(value) {
