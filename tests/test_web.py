@@ -1,8 +1,6 @@
 """The page in the browser hears what `speechrnn spot` hears: in files, from a microphone, and without a network."""
 
-import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -15,16 +13,15 @@ import pytest
 import soundfile
 import soxr
 import typer
-from test_bad_input import MODELS, POSIX, refused, with_values
+from conftest import needs
+from test_bad_input import MODELS, refused, with_values
 from test_cli import ROOT, run
+from test_web_build import build
 
 import speechrnn
-from export.web import build as building
 from export.web import chromium, screenshot
-from export.web.build import PACKAGE, RUNTIME_FILES, fetched_runtime
 from export.web.serve import served
 from speechrnn import audio
-from speechrnn.errors import InputError
 
 WORDS = ["yes", "no", "left", "go"]
 THRESHOLD = 0.5  # of all words, so that the examples are heard clearly
@@ -38,33 +35,11 @@ STATUS = "document.getElementById('status').textContent"
 LISTEN = "document.getElementById('listen').click()"
 
 
-def needs(*programs):
-    """The path of the first of these programs; skips without any, but not in CI."""
-    path = next(filter(None, map(shutil.which, programs)), None)
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {programs[0]}")
-    return path
-
-
 @pytest.fixture(scope="module")
-def runtime():
-    """The directory of onnxruntime-web, fetched as the builder does it."""
-    needs("npm")
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = stack.enter_context(fetched_runtime())
-        except InputError as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(str(error))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def site(runtime, tmp_path_factory):
+def site(onnxruntime_web, tmp_path_factory):
     """The folder that the command makes."""
     folder = tmp_path_factory.mktemp("web") / "site"
-    command = [sys.executable, "-m", "export.web", str(folder), "--runtime", str(runtime)]
+    command = [sys.executable, "-m", "export.web", str(folder), "--runtime", str(onnxruntime_web)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert str(folder) in done.stdout
@@ -247,15 +222,15 @@ def test_it_works_after_the_server_is_gone(site, recording):
         assert {url for url in urls if not url.startswith(address)} == set()
 
 
-def test_a_new_build_takes_the_place_of_the_old_one(runtime, tmp_path):
+def test_a_new_build_takes_the_place_of_the_old_one(onnxruntime_web, tmp_path):
     site = tmp_path / "site"
-    build(site, "--runtime", runtime)
+    build(site, "--runtime", onnxruntime_web)
     with served(site) as address, browser() as tab:
         opened(tab, address)
         tab.wait("document.getElementById('offline').textContent")
         other = tmp_path / "other.onnx"
         other.write_bytes(with_values(onnx.load(speechrnn.load().path), name="another"))
-        build(site, "--runtime", runtime, "--model", other)
+        build(site, "--runtime", onnxruntime_web, "--model", other)
         [old] = tab.evaluate("caches.keys()")
         opened(tab, address)  # still the old one; meanwhile the new one is fetched
         tab.wait(f"caches.keys().then((names) => names.length === 1 && names[0] !== {json.dumps(old)})")
@@ -308,132 +283,15 @@ def test_a_model_that_cannot_be_used_is_said_in_the_page(site, tmp_path):
             assert tab.evaluate("document.getElementById('listen').disabled") is True
 
 
-# the command
+# its picture
 
 
-def build(*arguments):
-    shown = run(*arguments, start=lambda: typer.run(building.main))
-    assert shown.returncode == 0, shown.stderr
-    return shown
-
-
-def fails(*arguments, names):
-    refused(run(*arguments, start=lambda: typer.run(building.main)), *names)
-
-
-def test_the_folder_holds_the_model_unchanged_and_everything_that_it_lists(site):
-    assert (site / "model.onnx").read_bytes() == speechrnn.load().path.read_bytes()
-    listed = json.loads((site / "files.js").read_text().partition("FILES = ")[2].rstrip(";\n"))
-    there = {f"./{path.relative_to(site).as_posix()}" for path in site.rglob("*") if path.is_file()}
-    assert {"./", *there} == {*listed, "./files.js", "./service_worker.js", "./"}
-    assert site.stat().st_mode & 0o777 == 0o755
-    assert [path.name for path in site.parent.iterdir()] == ["site"]
-
-
-def test_what_runs_it_is_not_in_the_repository():
-    kept = {".html", ".css", ".js", ".svg", ".webmanifest"}
-    page = ROOT / "export" / "web" / "page"
-    assert {path.suffix for path in page.rglob("*") if path.is_file()} == kept
-    assert sum(path.stat().st_size for path in page.rglob("*")) < 100_000
-
-
-@pytest.mark.parametrize("case", MODELS)
-def test_a_model_that_is_not_ours_is_refused_and_nothing_is_left(tmp_path, runtime, case):
-    model = tmp_path / f"{case}.onnx"
-    model.write_bytes(MODELS[case](onnx.load(speechrnn.load().path)))
-    fails(tmp_path / "site", "--model", model, "--runtime", runtime, names=[model])
-    assert list(tmp_path.iterdir()) == [model]
-
-
-@pytest.mark.parametrize("place", ["missing/site", "file", "file/site", "full", "n" * 300])
-def test_a_place_that_is_no_good_is_refused_and_nothing_is_left(tmp_path, runtime, place):
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter.txt").write_text("mine")
-    before = sorted(tmp_path.rglob("*"))
-    fails(tmp_path / place, "--runtime", runtime, names=[tmp_path / place])
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-@POSIX
-def test_a_place_that_takes_no_files_is_refused(tmp_path, runtime, monkeypatch):
-    def full(*arguments, **how):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(building.shutil, "copyfile", full)
-    fails(tmp_path / "site", "--runtime", runtime, names=[tmp_path / "site", "No space left"])
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_earlier_page_is_kept_when_a_new_one_fails(tmp_path, runtime, monkeypatch):
-    site = tmp_path / "site"
-    build(site, "--runtime", runtime)
-    before = {path: path.read_bytes() for path in site.rglob("*") if path.is_file()}
-
-    def full(*arguments, **how):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(building, "_list_of_files", full)
-    fails(site, "--runtime", runtime, names=[site])
-    assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
-    assert list(tmp_path.iterdir()) == [site]
-
-
-def packages(folder):
-    """Directories that aren't the package."""
-    version = json.loads((ROOT / "export" / "web" / "package.json").read_text())["dependencies"][PACKAGE]
-    contents = {
-        "missing": None,
-        "no-json": "{",
-        "a-list": "[]",
-        "foreign": json.dumps({"name": "left-pad", "version": version}),
-        "old": json.dumps({"name": PACKAGE, "version": "1.0.0"}),
-        "without-files": json.dumps({"name": PACKAGE, "version": version}),
-    }
-    for name, text in contents.items():
-        if text is not None:
-            (folder / name).mkdir()
-            (folder / name / "package.json").write_text(text)
-
-
-@pytest.mark.parametrize("case", ["missing", "no-json", "a-list", "foreign", "old", "without-files"])
-def test_a_folder_that_is_not_the_package_is_refused(tmp_path, case):
-    packages(tmp_path)
-    fails(tmp_path / "site", "--runtime", tmp_path / case, names=["--runtime", tmp_path / case, PACKAGE])
-    assert not (tmp_path / "site").exists()
-
-
-def test_without_npm_it_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    shown = run(tmp_path / "site", start=lambda: typer.run(building.main))
-    assert "npm" in shown.stderr.splitlines()[-1]
-    assert "--runtime" in shown.stderr
-    assert shown.returncode == 2
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_npm_that_fails_is_reported_in_one_line(tmp_path, monkeypatch):
-    npm = tmp_path / "bin" / "npm"
-    npm.parent.mkdir()
-    npm.write_text("#!/bin/sh\necho first >&2\necho no network >&2\nexit 1\n")
-    npm.chmod(0o755)
-    monkeypatch.setenv("PATH", str(npm.parent), prepend=os.pathsep)
-    shown = run(tmp_path / "site", start=lambda: typer.run(building.main))
-    assert "no network" in shown.stderr
-    assert shown.returncode == 2
-    assert not (tmp_path / "site").exists()
-
-
-def test_the_picture_is_drawn_by_its_command(tmp_path, runtime):
+def test_the_picture_is_drawn_by_its_command(tmp_path, onnxruntime_web):
     needs(*chromium.NAMES)
     picture = tmp_path / "page.png"
-    options = ["--runtime", runtime, "--words", "yes", "--width", 640, "--height", 700]
+    options = ["--runtime", onnxruntime_web, "--words", "yes", "--width", 640, "--height", 700]
     shown = run(picture, *options, start=lambda: typer.run(screenshot.main))
     assert shown.returncode == 0, shown.stderr
     assert matplotlib.image.imread(picture).shape[:2] == (700, 640)
     assert list(tmp_path.iterdir()) == [picture]
     refused(run(tmp_path, start=lambda: typer.run(screenshot.main)), tmp_path)
-
-
-def test_the_runtime_s_files_are_in_the_package(runtime):
-    assert all((runtime / "dist" / name).stat().st_size > 10_000 for name in RUNTIME_FILES)

@@ -12,9 +12,9 @@ import pytest
 import soundfile
 import soxr
 import torch
+from conftest import needs
 from test_bad_input import MODELS, with_values
 from test_cli import ROOT
-from test_web import needs
 
 import speechrnn
 from speechrnn import card

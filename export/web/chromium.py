@@ -83,6 +83,14 @@ class Browser:
         os.close(answers)
         self._pending, self._number, self._session = b"", 0, None
         self.events: list[dict[str, Any]] = []
+        try:
+            self._attach(dark)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self, dark: bool) -> None:
+        """Talk to the first tab from now on, and be told what happens in it."""
         targets = self.command("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session = self.command("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
