@@ -1,7 +1,9 @@
 """What several tests need: real recordings where they are at hand, and a place to work in."""
 
+import contextlib
 import io
 import os
+import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -57,3 +59,28 @@ def one_thread():
     with torch.random.fork_rng(devices=[]):
         yield
     torch.set_num_threads(threads)
+
+
+def needs(*programs):
+    """The path of the first of these programs; skips without any, but not in CI."""
+    path = next(filter(None, map(shutil.which, programs)), None)
+    if path is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {programs[0]}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_web():
+    """The directory of onnxruntime-web, fetched as the builder does it."""
+    from export.web.build import fetched_runtime
+    from speechrnn.errors import InputError
+
+    needs("npm")
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(fetched_runtime())
+        except InputError as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(str(error))
+        yield folder

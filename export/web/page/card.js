@@ -1,0 +1,80 @@
+// The bytes of an ONNX file flow in; its model card flows out: labels, words, sizes, and the settings of the decision.
+//
+// An ONNX file is one protobuf message. Its wire format (https://protobuf.dev/programming-guides/encoding) needs no
+// schema to be walked: each field is a key (number and wire type) and a value whose length the wire type tells. The
+// card is JSON in ModelProto.metadata_props, a list of pairs of strings (onnx.proto).
+
+const METADATA_PROPS = 14, KEY = 1, VALUE = 2;
+const VARINT = 0, EIGHT_BYTES = 1, BYTES = 2, FOUR_BYTES = 5;
+const METADATA_KEY = "speechrnn";
+const FORMAT_VERSION = 1;
+const SAMPLE_RATE = 16_000; // Hz
+const NEEDED = [
+  "name", "labels", "words", "sample_rate", "block_length", "state_size", "front_end", "tail_seconds",
+  "smoothing_seconds", "thresholds", "hysteresis", "refractory_seconds",
+];
+
+/** A file that can't be used as a model; the message says what to do. */
+export class ModelError extends Error {}
+
+/** The value stored under a key in the metadata of an ONNX file (Uint8Array), or undefined. */
+export function metadata(bytes, key) {
+  const decoder = new TextDecoder();
+  for (const [number, pair] of fields(bytes)) {
+    if (number !== METADATA_PROPS || !(pair instanceof Uint8Array)) continue;
+    const parts = new Map(fields(pair));
+    if (decoder.decode(parts.get(KEY)) === key) return decoder.decode(parts.get(VALUE));
+  }
+  return undefined;
+}
+
+/** The fields of a protobuf message: [number, Uint8Array for what has a length, otherwise undefined]. */
+function* fields(bytes) {
+  let position = 0;
+
+  function varint() {
+    let value = 0;
+    for (let scale = 1; ; scale *= 128) { // no shifts: they would cut at 32 bits
+      if (position >= bytes.length || scale > 2 ** 63) throw new ModelError("It is cut off, or no ONNX file.");
+      const byte = bytes[position++];
+      value += (byte % 128) * scale;
+      if (byte < 128) return value;
+    }
+  }
+
+  while (position < bytes.length) {
+    const key = varint(), number = Math.floor(key / 8), type = key % 8;
+    let length;
+    if (type === VARINT) varint();
+    else if (type === EIGHT_BYTES) length = 8;
+    else if (type === FOUR_BYTES) length = 4;
+    else if (type === BYTES) length = varint();
+    else throw new ModelError("It is no ONNX file.");
+    if (length === undefined) continue;
+    if (position + length > bytes.length) throw new ModelError("It is cut off, or no ONNX file.");
+    yield [number, type === BYTES ? bytes.subarray(position, position + length) : undefined];
+    position += length;
+  }
+}
+
+/** The checked card of an ONNX file (ArrayBuffer or Uint8Array). Throws a ModelError that says what is wrong. */
+export function readCard(file) {
+  const text = metadata(new Uint8Array(file), METADATA_KEY);
+  if (text === undefined) throw new ModelError("It carries no model card: make it with python -m export.to_onnx.");
+  let card;
+  try {
+    card = JSON.parse(text);
+  } catch {
+    throw new ModelError("Its model card is not valid JSON: export the model again.");
+  }
+  if (card?.format_version !== FORMAT_VERSION) {
+    throw new ModelError(`Its model card has format ${card?.format_version}, this page reads ${FORMAT_VERSION}.`);
+  }
+  const missing = NEEDED.filter((name) => !(name in card));
+  if (missing.length) throw new ModelError(`Its model card lacks ${missing.join(", ")}: export the model again.`);
+  const consistent = Array.isArray(card.labels) && Array.isArray(card.words)
+    && card.words.every((word) => card.labels.includes(word) && card.thresholds[word] > 0 && card.thresholds[word] <= 1)
+    && card.sample_rate === SAMPLE_RATE && card.block_length > 0 && card.state_size > 0;
+  if (!consistent) throw new ModelError("Its model card contradicts itself: export the model again.");
+  return card;
+}
