@@ -233,7 +233,7 @@ def test_the_frames_are_those_of_the_front_end():
     rng = np.random.default_rng(0)
     sound = (0.2 * np.sin(np.arange(8_000) ** 2 / 9_000) + 1e-3 * rng.standard_normal(8_000)).astype(np.float32)
     front_end = FrontEnd(config)
-    padded = torch.from_numpy(np.concatenate([np.zeros(config.window_length - config.hop_length, np.float32), sound]))
+    padded = torch.from_numpy(np.concatenate([np.zeros(front_end.tail_length, np.float32), sound]))
     expected = 10 * torch.log10(front_end.mel_power(padded[None]) + config.log_offset)[0].numpy()
     script = """
 const [frontEnd, samples] = given, logMel = new page.LogMel(frontEnd, 16000), frames = [];

@@ -72,7 +72,9 @@ export function readCard(file) {
   }
   const missing = NEEDED.filter((name) => !(name in card));
   if (missing.length) throw new ModelError(`Its model card lacks ${missing.join(", ")}: export the model again.`);
-  const consistent = Array.isArray(card.labels) && Array.isArray(card.words)
+  const tables = [card.front_end, card.network, card.figures ?? {}];
+  const consistent = tables.every((table) => table !== null && typeof table === "object" && !Array.isArray(table))
+    && Array.isArray(card.labels) && Array.isArray(card.words)
     && card.words.every((word) => card.labels.includes(word) && card.thresholds[word] > 0 && card.thresholds[word] <= 1)
     && card.sample_rate === SAMPLE_RATE && card.block_length > 0 && card.state_size > 0;
   if (!consistent) throw new ModelError("Its model card contradicts itself: export the model again.");
