@@ -13,11 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from export.comparison import ClipsOption, PartitionOption
 from export.quantize import Weights, exports
 from export.writing import write
 from speechrnn.cli import report_errors
 from speechrnn.cli.bench import block_times, clip_times, paired_ratio
-from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import InputError
 from speechrnn.model import Model
 
@@ -63,12 +63,8 @@ def make(model: Model, folder: Path, clips: Path | None = None, partition: str |
 def main(
     model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="a float32 ONNX file of ours")],
     folder: Annotated[Path, typer.Argument(help="where the files go")],
-    clips: Annotated[
-        Path | None, typer.Option(help="Compare on these clips, a folder for each word; examples/ if left out")
-    ] = None,
-    partition: Annotated[
-        Partition | None, typer.Option(help="Of --clips, only those of these speakers, as speechrnn evaluate")
-    ] = None,
+    clips: ClipsOption = None,
+    partition: PartitionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
 ) -> None:
     """Store a model as int8 and float16, compare and time the files, and print one table.

@@ -23,11 +23,10 @@ import onnx
 import typer
 from onnx import TensorProto, helper, numpy_helper
 
-from export.comparison import Comparison, compare, labelled_sounds
+from export.comparison import ClipsOption, Comparison, PartitionOption, compare, labelled_sounds
 from export.writing import write
 from speechrnn.card import METADATA_KEY, Card
 from speechrnn.cli import check_writable, report_errors
-from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import InputError, ModelError
 from speechrnn.model import Model
 
@@ -172,12 +171,8 @@ def main(
     model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="a float32 ONNX file of ours")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="the ONNX file to write")],
     weights: Annotated[Weights, typer.Option(help="How the weights are stored")] = Weights.int8,
-    clips: Annotated[
-        Path | None, typer.Option(help="Compare on these clips, a folder for each word; examples/ if left out")
-    ] = None,
-    partition: Annotated[
-        Partition | None, typer.Option(help="Of --clips, only those of these speakers, as speechrnn evaluate")
-    ] = None,
+    clips: ClipsOption = None,
+    partition: PartitionOption = None,
 ) -> None:
     """Store the weights of a model smaller; nothing is written if it then hears other words.
 
