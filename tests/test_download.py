@@ -63,8 +63,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(416)
             self.send_header("Content-Range", f"bytes */{len(content)}")
             self.send_header("Content-Length", "0")
-            self.end_headers()
             behaviour.sent.append(0)
+            self.end_headers()
             return
         self.send_response(206 if wanted and behaviour.ranges else 200)
         if wanted and behaviour.ranges:
@@ -72,8 +72,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         body = content[start:][: behaviour.cut_after]
+        behaviour.sent.append(len(body))  # before the client has all of it and a test goes on
         self.wfile.write(body)
-        behaviour.sent.append(len(body))
 
     def log_message(self, *_):
         pass
