@@ -37,11 +37,11 @@ class FrontEnd(nn.Module):
     def mel_power(self, audio: Tensor) -> Tensor:
         """[batch, tail_length + hops * hop_length] -> [batch, hops, n_mels], before the logarithm."""
         skipped = self.tail_length + self.config.hop_length - self.config.window_length  # older than the first window
-        frames = (
-            audio[..., skipped:].unfold(-1, self.config.window_length, self.config.hop_length).double() * self.window
-        )
-        spectrum = torch.fft.rfft(frames, self.config.n_fft)  # in double precision, see export.graph
-        return (spectrum.real.square() + spectrum.imag.square()).to(self.bands.dtype) @ self.bands
+        frames = audio[..., skipped:].unfold(-1, self.config.window_length, self.config.hop_length)
+        if not self.training:  # which doesn't notice, and takes a quarter less time without it
+            frames = frames.double()  # see export.graph
+        parts = torch.view_as_real(torch.fft.rfft(frames * self.window, self.config.n_fft))
+        return (parts * parts).sum(-1).to(self.bands.dtype) @ self.bands
 
     def forward(self, audio: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Sound [batch, samples] after `tail` [batch, tail_length] -> frames [batch, hops, n_mels], next tail."""
