@@ -15,7 +15,7 @@ from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, StreamConfig, TrainConfig
 from speechrnn.training.corpus import SILENCE, UNKNOWN, task_labels
-from speechrnn.training.data import TrainingData, evaluation_tensors
+from speechrnn.training.data import MADE_WORD, SPEECH, TrainingData, evaluation_tensors
 from speechrnn.training.partition import partition
 from speechrnn.training.sounds import CLIP_SAMPLES
 
@@ -210,12 +210,22 @@ def test_running_speech_is_cut_into_unknown(folder, tmp_path):
     write(tmp_path / f"{held_out}-1-1.wav", np.full(3 * SAMPLE_RATE, 0.9, np.float32))
     data = TrainingData(settings(folder, data={"speech_folders": (str(tmp_path),), "speech_share": 0.4}), LABELS)
     counts = drawn(data)
-    cuts = [label for clip, label in data.order if clip == -1]
+    cuts = [label for clip, label in data.order if clip == SPEECH]
     assert {data.labels[label] for label in cuts} == {UNKNOWN}
     assert len(cuts) == round(0.4 * counts[UNKNOWN])
     heard = {round(float(row.max()), 2) for audio, *_ in (data[n] for n in range(len(data))) for row in audio}
     assert 0.5 in heard
     assert 0.9 not in heard
+
+
+def test_made_words_are_a_share_of_unknown(folder):
+    data = TrainingData(settings(folder, data={"made_words_share": 0.4}), LABELS)
+    made = [label for clip, label in data.order if clip == MADE_WORD]
+    assert {data.labels[label] for label in made} == {UNKNOWN}
+    assert len(made) == round(0.4 * drawn(data)[UNKNOWN])
+    known = {round(0.1 + n / 1000, 3) for n in range(20)}
+    heard = [np.unique(np.round(row.numpy(), 3)) for audio, *_ in (data[n] for n in range(len(data))) for row in audio]
+    assert sum(len(set(values.tolist()) - known - {0.0}) > 3 for values in heard) >= len(made) // 2  # faded, joined
 
 
 def test_further_folders_of_words_are_unknown(folder, tmp_path):

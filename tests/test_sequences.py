@@ -2,7 +2,6 @@
 
 import itertools
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.augment import Augment
-from speechrnn.training.config import AugmentConfig, StreamConfig
+from speechrnn.training.config import AugmentConfig, DataConfig, StreamConfig
 from speechrnn.training.sequences import (
     FADE_SECONDS,
     IGNORED,
@@ -20,7 +19,7 @@ from speechrnn.training.sequences import (
     WAIT_SECONDS,
     Sequences,
 )
-from speechrnn.training.sounds import CLIP_SAMPLES, Recordings
+from speechrnn.training.sounds import CLIP_SAMPLES, Recordings, Sounds
 
 BLOCK = 320
 LABELS = ("yes", "no", "_unknown_", "_silence_")
@@ -44,22 +43,21 @@ def hiss(rng, samples):
     return (0.01 * rng.standard_normal(samples)).astype(np.float32)
 
 
-def sounds(words=tuple(LEVELS), speech=True, noise=hiss):
+def sounds(words=tuple(LEVELS), speech=True, noise=hiss, made_words_share=0.0):
     """What stands for the sound of a partition: two clips of each word, of the same sound."""
     clips = np.zeros((2 * len(words), CLIP_SAMPLES), np.int16)
     for i, word in enumerate(words):
         clips[2 * i : 2 * i + 2, int(WORD_BEGINS * SAMPLE_RATE) : int(WORD_ENDS * SAMPLE_RATE)] = LEVELS[word]
     others = [word for word in words if word not in LABELS]
-    return SimpleNamespace(
-        clips=clips,
-        commands=[word for word in words if word in LABELS],
-        others=others,
-        other_shares=np.full(len(others), 1.0 / max(1, len(others))),
-        by_word={word: [2 * i, 2 * i + 1] for i, word in enumerate(words)},
-        label_of={word: word if word in LABELS else "_unknown_" for word in words},
-        speech=Recordings([np.full(30_000, SPEECH, np.int16), np.full(50_000, SPEECH, np.int16)] if speech else []),
-        draw_noise=noise,
-    )
+    heard = Sounds.__new__(Sounds)  # without folders to read
+    heard.config, heard.clips, heard.draw_noise = DataConfig(made_words_share=made_words_share), clips, noise
+    heard.commands = [word for word in words if word in LABELS]
+    heard.others, heard.other_shares = others, np.full(len(others), 1.0 / max(1, len(others)))
+    heard.by_word = {word: [2 * i, 2 * i + 1] for i, word in enumerate(words)}
+    heard.label_of = {word: word if word in LABELS else "_unknown_" for word in words}
+    spoken = [np.full(30_000, SPEECH, np.int16), np.full(50_000, SPEECH, np.int16)]
+    heard.speech = Recordings(spoken if speech else [])
+    return heard
 
 
 def sequences(augment=PLAIN, heard=None, **changes):

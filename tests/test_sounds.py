@@ -1,5 +1,8 @@
 """Folders in, sound of one partition out: nothing that validation hears is trained on."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -96,6 +99,26 @@ def test_noise_is_of_both_kinds(parts):
     rng = np.random.default_rng(0)
     means = np.array([parts["training"].draw_noise(rng, 30_000).mean() for _ in range(60)])
     assert 0.25 < np.mean(means < 0) < 0.75  # noise of the further folder is below zero
+
+
+def test_made_noise_is_a_third_kind_and_another_one_in_validation(config):
+    made = {
+        part: Sounds(replace(config, made_noises=3), LABELS, part).made_noise for part in ("training", "validation")
+    }
+    assert [len(recording.sounds) for recording in made.values()] == [3, 3]
+    assert not any(np.array_equal(*pair) for pair in itertools.product(*(r.sounds for r in made.values())))
+    sounds = Sounds(replace(config, made_noises=3), LABELS, "training")
+    drawn = [sounds.draw_noise(np.random.default_rng(seed), 1000) for seed in range(90)]
+    assert 0.2 < np.mean([len(np.unique(piece)) > 1 for piece in drawn]) < 0.5  # the recordings here are constant
+
+
+def test_made_words_are_new_clips(parts):
+    for sounds in parts.values():
+        rng = np.random.default_rng(0)
+        made = [sounds.made_word(rng) for _ in range(20)]
+        assert all(word.shape == (CLIP_SAMPLES,) for word in made)
+        known = {clip.tobytes() for clip in sounds.clips}
+        assert not any((word * 32768).astype(np.int16).tobytes() in known for word in made)
 
 
 def test_without_any_noise_there_is_none(config, tmp_path):

@@ -58,8 +58,10 @@ class DataConfig:
     unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
     noise_folders: tuple[str, ...] = ()  # besides _background_noise_
+    made_noises: int = 0  # recordings of ten seconds, besides; see made_noise
     unknown_share: float = 2.0  # clips of _unknown_ an epoch, in average words
     speech_share: float = 0.15  # part of _unknown_ that is cut from running speech
+    made_words_share: float = 0.0  # part of _unknown_ that nobody says; see made_words
     silence_share: float = 0.9  # clips of _silence_ an epoch, in average words
     sources: tuple[str, ...] = ()  # what the sound is and its licence, for the model card
 

@@ -24,6 +24,7 @@ from speechrnn.training.sounds import CLIP_SAMPLES, Progress, Sounds, loudest_se
 
 PREFETCHED_BATCHES = 8  # of each worker
 VALIDATION_SEQUENCES = 128
+SPEECH, NOISE, MADE_WORD = -1, -2, -3  # instead of a clip: a cut of running speech, noise, a word that nobody says
 Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 NO_SEQUENCES = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)
@@ -67,7 +68,7 @@ class TrainingData(Dataset):
         """Draw the epoch's order: every word equally often, so a word with few clips isn't neglected."""
         self.epoch = epoch
         rng = np.random.default_rng((self.config.train.seed, epoch))
-        order: list[tuple[int, int]] = []  # clip (-1: cut of speech, -2: noise), label
+        order: list[tuple[int, int]] = []  # clip, or one of the kinds below; label
         label = {name: i for i, name in enumerate(self.labels)}
         for word in self.sounds.commands:
             clips = self.sounds.by_word[word]
@@ -77,12 +78,13 @@ class TrainingData(Dataset):
         if corpus.UNKNOWN in label:
             count = round(self.clips_per_word * self.config.data.unknown_share)
             cuts = round(count * self.config.data.speech_share) if self.sounds.speech else 0
-            order += [(-1, label[corpus.UNKNOWN])] * cuts
+            made = round(count * self.config.data.made_words_share)
+            order += [(SPEECH, label[corpus.UNKNOWN])] * cuts + [(MADE_WORD, label[corpus.UNKNOWN])] * made
             others = self.sounds.others
-            for word in rng.choice(others, count - cuts, p=self.sounds.other_shares) if others else ():
+            for word in rng.choice(others, count - cuts - made, p=self.sounds.other_shares) if others else ():
                 order.append((int(rng.choice(self.sounds.by_word[word])), label[corpus.UNKNOWN]))
         if corpus.SILENCE in label and self.sounds.background:
-            order += [(-2, label[corpus.SILENCE])] * round(self.clips_per_word * self.config.data.silence_share)
+            order += [(NOISE, label[corpus.SILENCE])] * round(self.clips_per_word * self.config.data.silence_share)
         self.order = [order[i] for i in rng.permutation(len(order))]
 
     def __len__(self) -> int:
@@ -99,10 +101,12 @@ class TrainingData(Dataset):
         sounds = torch.zeros(size, CLIP_SAMPLES)
         for row, (clip, _) in enumerate(chosen):
             if clip >= 0:
-                sounds[row] = torch.from_numpy(self.sounds.clips[clip].astype(np.float32) / 32768.0)
-            elif clip == -1:
+                sounds[row] = torch.from_numpy(self.sounds.clip(clip))
+            elif clip == SPEECH:
                 sounds[row] = torch.from_numpy(self.sounds.speech.cut(rng, CLIP_SAMPLES))
-        silent = np.array([clip == -2 for clip, _ in chosen])
+            elif clip == MADE_WORD:
+                sounds[row] = torch.from_numpy(self.sounds.made_word(rng))
+        silent = np.array([clip == NOISE for clip, _ in chosen])
         batch = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail)
         target = torch.tensor([label for _, label in chosen]).repeat(len(batch) // size)
         stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES

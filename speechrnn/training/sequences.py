@@ -70,21 +70,21 @@ class Sequences:
         return max(0.0, 1.0 - self.config.speech_share - self.config.joined_share - self.config.noise_share)
 
     def _clips(self, rng: np.random.Generator, count: int) -> list[tuple[str, np.ndarray, float, float]]:
-        """Word, sound at some speed, start and end of the word in seconds."""
-        chosen = []
+        """Label, sound at some speed, start and end of the word in seconds."""
+        labels, sounds, made_share = [], [], self.sounds.config.made_words_share
         for _ in range(count):
-            others, commands = self.sounds.others, self.sounds.commands
-            if others and rng.random() >= self.config.command_share:
-                word = others[rng.choice(len(others), p=self.sounds.other_shares)]
+            other = bool(self.sounds.others) and rng.random() >= self.config.command_share
+            if other and rng.random() < made_share:
+                labels.append(corpus.UNKNOWN)
+                sounds.append(self.sounds.made_word(rng))
             else:
-                word = commands[rng.integers(len(commands))]
-            clips = self.sounds.by_word[word]
-            chosen.append((word, clips[rng.integers(len(clips))]))
-        if not chosen:
+                word = self.sounds.other_word(rng) if other else str(rng.choice(self.sounds.commands))
+                labels.append(self.sounds.label_of[word])
+                sounds.append(self.sounds.any_of(rng, word))
+        if not sounds:
             return []
-        sounds = torch.from_numpy(self.sounds.clips[[clip for _, clip in chosen]].astype(np.float32) / 32768.0)
-        changed = self.augment.change_speed(rng, sounds).numpy()
-        return [(word, sound, *word_extent(sound)) for (word, _), sound in zip(chosen, changed, strict=True)]
+        changed = self.augment.change_speed(rng, torch.from_numpy(np.stack(sounds))).numpy()
+        return [(label, sound, *word_extent(sound)) for label, sound in zip(labels, changed, strict=True)]
 
     def _speech(self, rng: np.random.Generator, canvas: np.ndarray) -> None:
         """Running speech; in half of the rows it starts or stops somewhere."""
@@ -117,9 +117,9 @@ class Sequences:
         gap_high = c.gap_high_seconds if rng.random() < 0.8 else c.seconds
         last = len(canvas) - CLIP_SAMPLES - int((WAIT_SECONDS + SPEAK_SECONDS) * SAMPLE_RATE)
         while position <= last:
-            word, sound, start, end = next(clips)
+            name, sound, start, end = next(clips)
             canvas[position : position + CLIP_SAMPLES] += sound
-            label = self.label[self.sounds.label_of[word]]
+            label = self.label[name]
             yield position // self.block_length, label
             second = position / SAMPLE_RATE
             during = self.neither if label == self.label[corpus.UNKNOWN] else IGNORED

@@ -12,8 +12,11 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
 from speechrnn.training.config import DataConfig
+from speechrnn.training.made_noise import made_noise
+from speechrnn.training.made_words import extended, piece
 
 CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
+MADE_NOISE_SECONDS = 10.0
 Progress = Callable[[int, int], None]  # done, of how many
 
 
@@ -76,7 +79,7 @@ class Sounds:
     def __init__(
         self, config: DataConfig, labels: Sequence[str], part: str, progress: Progress = lambda done, total: None
     ) -> None:
-        self.part = part
+        self.config, self.part = config, part
         folder = Path(config.folder)
         excluded = _listed(config.exclude) if part == "training" else set()
         clips = [
@@ -104,6 +107,28 @@ class Sounds:
         self.background = Recordings([sound for sound in background if len(sound)])
         self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), lambda sound: sound, progress))
         self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), lambda sound: sound, progress))
+        rng = np.random.default_rng(0 if part == "training" else 1)
+        made = (to_int16(made_noise(rng, MADE_NOISE_SECONDS)) for _ in range(config.made_noises))
+        self.made_noise = Recordings(list(made))
+
+    def clip(self, row: int) -> np.ndarray:
+        """float32 [CLIP_SAMPLES]"""
+        return self.clips[row].astype(np.float32) / 32768.0
+
+    def any_of(self, rng: np.random.Generator, word: str) -> np.ndarray:
+        """A random clip of a word, float32 [CLIP_SAMPLES]."""
+        return self.clip(int(rng.choice(self.by_word[word])))
+
+    def other_word(self, rng: np.random.Generator) -> str:
+        return str(rng.choice(self.others, p=self.other_shares))
+
+    def made_word(self, rng: np.random.Generator) -> np.ndarray:
+        """A word that nobody says [CLIP_SAMPLES]: a piece of running speech, or a command and more. See `made_words`."""
+        if self.speech and rng.random() < 0.5:
+            return piece(rng, self.speech.cut(rng, 2 * CLIP_SAMPLES), CLIP_SAMPLES)
+        command = self.any_of(rng, str(rng.choice(self.commands)))
+        other = self.any_of(rng, self.other_word(rng)) if self.others else command[::-1]
+        return extended(rng, command, other)
 
     def _own(self, *folders: str) -> Iterator[Path]:
         chosen: Callable[[Iterable[Path]], Iterator[Path]]
@@ -117,6 +142,6 @@ class Sounds:
         return sound[:border] if self.part == "training" else sound[border:]
 
     def draw_noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
-        """Half of the noise is the data set's own background, half is from the other folders. [samples]"""
-        sources = [s for s in (self.background, self.noise) if s]
+        """As much of the data set's own background as from the other folders, and as is made. [samples]"""
+        sources = [s for s in (self.background, self.noise, self.made_noise) if s]
         return sources[rng.integers(len(sources))].cut(rng, samples) if sources else None

@@ -1,0 +1,83 @@
+"""Words that nobody says, made of words and speech that are there: so that `_unknown_` is more than a list of words."""
+
+import numpy as np
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.extent import word_extent
+
+FADE = SAMPLE_RATE // 100  # samples over which two sounds pass into each other, or one ends
+FRAGMENT_SECONDS = 0.12, 0.3
+PIECE_SECONDS = 0.2, 0.7
+DIP_SECONDS = 0.08  # how far the end of a piece may move to a quieter moment
+
+
+def extended(rng: np.random.Generator, word: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """A word with the loudest fragment of another before or behind it, perhaps in place of its first or last third.
+
+    "be" and "yes" make "beyes": the network must listen to the whole of a word. Both [samples] at 16 kHz, and so is
+    what comes out, as long as `word`.
+    """
+    start, end = (int(t * SAMPLE_RATE) for t in word_extent(word))
+    fragment = _loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
+    fragment = fragment * (_level(word[start:end]) / max(_level(fragment), 1e-5) * rng.uniform(0.5, 1.2))
+    lost = int(rng.uniform(0.0, 0.4) * (end - start))
+    if rng.random() < 0.5:
+        made = _joined(fragment, word[start + lost : end])
+    else:
+        made = _joined(word[start : end - lost], fragment)
+    return _placed(rng, made, len(word))
+
+
+def piece(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndarray:
+    """A stretch of running speech as long as a word, between quiet moments, by itself [samples].
+
+    Backwards one time in four: then it is in no language, and has the voice of a person all the same.
+    """
+    length = int(rng.uniform(*PIECE_SECONDS) * SAMPLE_RATE)
+    start = int(rng.integers(max(1, len(speech) - length)))
+    start, end = (_quietest_near(speech, at) for at in (start, start + length))
+    cut = speech[start:end].astype(np.float32)
+    return _placed(rng, cut[::-1] if rng.random() < 0.25 else cut, samples)
+
+
+def _level(sound: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0
+
+
+def _loudest(sound: np.ndarray, length: int) -> np.ndarray:
+    """The stretch with the most energy [length]."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
+    start = int(np.argmax(energy[length:] - energy[:-length]))
+    return sound[start : start + length]
+
+
+def _quietest_near(sound: np.ndarray, at: int) -> int:
+    """The start of the quietest frame of FADE samples around a moment."""
+    reach = int(DIP_SECONDS * SAMPLE_RATE)
+    first = max(0, at - reach)
+    near = sound[first : at + reach]
+    frames = len(near) // FADE
+    if not frames:
+        return min(at, len(sound))
+    power = np.square(near[: frames * FADE], dtype=np.float64).reshape(frames, FADE).mean(axis=1)
+    return first + int(power.argmin()) * FADE
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    overlap = min(FADE, len(first), len(second))
+    rise = np.linspace(0.0, 1.0, overlap, dtype=np.float32)
+    middle = first[len(first) - overlap :] * (1.0 - rise) + second[:overlap] * rise
+    return np.concatenate([first[: len(first) - overlap], middle, second[overlap:]])
+
+
+def _placed(rng: np.random.Generator, sound: np.ndarray, samples: int) -> np.ndarray:
+    """Somewhere in digital silence, with soft ends [samples]."""
+    sound = sound[:samples].astype(np.float32)
+    fade = min(FADE, len(sound))
+    ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    sound[:fade] *= ramp
+    sound[len(sound) - fade :] *= ramp[::-1]
+    start = int(rng.integers(samples - len(sound) + 1))
+    canvas = np.zeros(samples, np.float32)
+    canvas[start : start + len(sound)] = sound
+    return canvas

@@ -1,0 +1,84 @@
+"""Words that nobody says and noise that nobody recorded: finite, of the right length, and what they are said to be."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training import made_noise
+from speechrnn.training.made_words import FADE, PIECE_SECONDS, extended, piece
+from speechrnn.training.sounds import CLIP_SAMPLES
+
+RANDOM = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+COMMAND_HZ, OTHER_HZ = 500.0, 3000.0
+
+
+def tone(frequency, start=0.3, end=0.7, level=0.3):
+    time = np.arange(CLIP_SAMPLES) / SAMPLE_RATE
+    sound = np.where((time >= start) & (time < end), level * np.sin(2 * np.pi * frequency * time), 0.0)
+    return sound.astype(np.float32)
+
+
+def power_at(sound, frequency):
+    spectrum = np.abs(np.fft.rfft(sound)) ** 2
+    hertz = np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
+    return spectrum[np.abs(hertz - frequency) < 100].sum() / spectrum.sum()
+
+
+@given(RANDOM)
+@settings(max_examples=30, deadline=None)
+def test_an_extended_word_holds_both_words_at_one_level(rng):
+    made = extended(rng, tone(COMMAND_HZ), tone(OTHER_HZ, level=0.01))
+    assert made.shape == (CLIP_SAMPLES,)
+    assert made.dtype == np.float32
+    assert power_at(made, COMMAND_HZ) > 0.2
+    assert power_at(made, OTHER_HZ) > 0.05
+    assert np.abs(made).max() < 0.5
+
+
+@given(RANDOM, st.floats(0.0, 0.3))
+@settings(max_examples=30, deadline=None)
+def test_of_words_however_quiet_something_finite_is_made(rng, level):
+    made = extended(rng, tone(COMMAND_HZ, level=level), np.zeros(CLIP_SAMPLES, np.float32))
+    assert made.shape == (CLIP_SAMPLES,)
+    assert np.isfinite(made).all()
+
+
+@given(RANDOM, st.integers(0, 3 * SAMPLE_RATE))
+@settings(max_examples=50, deadline=None)
+def test_a_piece_of_speech_is_as_long_as_a_word_and_stands_by_itself(rng, length):
+    made = piece(rng, np.full(length, 0.1, np.float32), CLIP_SAMPLES)
+    assert made.shape == (CLIP_SAMPLES,)
+    assert np.count_nonzero(made) <= (PIECE_SECONDS[1] + 0.2) * SAMPLE_RATE
+    assert np.abs(made).max(initial=0.0) <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_piece_is_cut_at_quiet_moments(seed):
+    """Sounds of 0.12 s with pauses of 0.03 s: where an end may move by 0.08 s, a pause is near, and none is cut."""
+    time = np.arange(2 * CLIP_SAMPLES) / SAMPLE_RATE
+    speech = np.where(time % 0.15 < 0.12, 0.3, 0.0).astype(np.float32)
+    made = np.pad(piece(np.random.default_rng(seed), speech, CLIP_SAMPLES), 1)
+    edges = np.flatnonzero(np.diff((made > 0.0).astype(int)))
+    lengths = np.diff(edges)[::2] / SAMPLE_RATE
+    assert len(lengths)
+    assert (np.abs(lengths - 0.12) <= 2 * FADE / SAMPLE_RATE).all()
+
+
+@pytest.mark.parametrize("kind", [made_noise.music, made_noise.machine, made_noise.signals, made_noise.knocks])
+def test_noise_of_each_kind_is_sound_and_differs_from_seed_to_seed(kind):
+    first, again, other = (kind(np.random.default_rng(seed), 2 * SAMPLE_RATE) for seed in (1, 1, 2))
+    assert first.shape == (2 * SAMPLE_RATE,)
+    assert np.isfinite(first).all()
+    assert first.std() > 0.0
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_made_noise_is_heard_and_within_full_scale(seed):
+    noise = made_noise.made_noise(np.random.default_rng(seed), 10.0)
+    assert noise.shape == (10 * SAMPLE_RATE,)
+    assert noise.dtype == np.float32
+    assert 0.09 < np.abs(noise).max() <= 1.0
