@@ -48,9 +48,8 @@ def machine(rng: np.random.Generator, samples: int) -> np.ndarray:
     for _ in range(rng.integers(0, 3)):
         depth, rate = rng.uniform(0.0, 1.0), 10.0 ** rng.uniform(-1.0, 1.3)
         sound *= 1.0 - depth * (0.5 + 0.5 * np.sin(2.0 * np.pi * (rate * time + rng.random())))
-    pitch = rng.uniform(30.0, 400.0) * (
-        1.0 + rng.uniform(0.0, 0.2) * np.sin(2.0 * np.pi * rng.uniform(0.05, 2.0) * time)
-    )
+    pitch, swing, rate = rng.uniform(30.0, 400.0), rng.uniform(0.0, 0.2), rng.uniform(0.05, 2.0)
+    pitch = pitch * (1.0 + swing * np.sin(2.0 * np.pi * rate * time))
     phase = 2.0 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
     for k in range(1, rng.integers(2, 20)):
         sound += rng.uniform(0.0, 1.0) / k * np.sin(k * phase)
@@ -66,7 +65,7 @@ def signals(rng: np.random.Generator, samples: int) -> np.ndarray:
             seconds = 10.0 ** rng.uniform(-1.5, -0.1)
             time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
             ends = low * 2.0 ** rng.uniform(-0.7, 1.0, 2)
-            pitch = np.linspace(*ends, len(time)) if rng.random() < 0.6 else np.full(len(time), ends[0])
+            pitch = np.linspace(ends[0], ends[1], len(time)) if rng.random() < 0.6 else np.full(len(time), ends[0])
             pitch = pitch * (1.0 + rng.uniform(0.0, 0.1) * np.sin(2.0 * np.pi * rng.uniform(4.0, 30.0) * time))
             tone = np.sin(2.0 * np.pi * np.cumsum(pitch) / SAMPLE_RATE)
             _add(sound, np.tanh(rng.uniform(1.0, 5.0) * tone) * np.sin(np.pi * time / seconds), start)
@@ -83,10 +82,9 @@ def knocks(rng: np.random.Generator, samples: int) -> np.ndarray:
         time = np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE
         knock = _burst(rng, 60.0, rng.uniform(500.0, 7800.0))[: len(time)]
         for _ in range(rng.integers(0, 5)):
-            ring = np.sin(2.0 * np.pi * 10.0 ** rng.uniform(2.0, 3.7) * time) * np.exp(
-                -time / 10.0 ** rng.uniform(-2.3, -0.7)
-            )
-            _add(sound, rng.uniform(0.0, 0.5) * ring, start)
+            ring = np.sin(2.0 * np.pi * 10.0 ** rng.uniform(2.0, 3.7) * time)
+            decay = 10.0 ** rng.uniform(-2.3, -0.7)
+            _add(sound, rng.uniform(0.0, 0.5) * ring * np.exp(-time / decay), start)
         _add(sound, knock * rng.uniform(0.3, 1.0), start)
         start += pause * rng.uniform(0.3, 2.0)
     return sound
@@ -115,9 +113,8 @@ def _burst(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
     spectrum[(frequency < low) | (frequency > high)] = 0.0
-    burst = np.fft.irfft(spectrum, samples) * np.exp(
-        -np.arange(samples) / SAMPLE_RATE / 10.0 ** rng.uniform(-2.3, -1.0)
-    )
+    decay = 10.0 ** rng.uniform(-2.3, -1.0)
+    burst = np.fft.irfft(spectrum, samples) * np.exp(-np.arange(samples) / SAMPLE_RATE / decay)
     return burst / np.abs(burst).max()
 
 

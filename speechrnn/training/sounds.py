@@ -123,7 +123,7 @@ class Sounds:
         return str(rng.choice(self.others, p=self.other_shares))
 
     def made_word(self, rng: np.random.Generator) -> np.ndarray:
-        """A word that nobody says [CLIP_SAMPLES]: a piece of running speech, or a command and more. See `made_words`."""
+        """A word that nobody says [CLIP_SAMPLES]: a piece of running speech, or a command and more."""
         if self.speech and rng.random() < 0.5:
             return piece(rng, self.speech.cut(rng, 2 * CLIP_SAMPLES), CLIP_SAMPLES)
         command = self.any_of(rng, str(rng.choice(self.commands)))
