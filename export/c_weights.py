@@ -71,6 +71,11 @@ class Weights:
     output: Matrix
     output_bias: np.ndarray
 
+    @property
+    def is_int8(self) -> bool:
+        """Does the file hold int8?"""
+        return self.output.scales is not None
+
 
 class _Graph:
     """Looks weights up by name; says which file when one is missing or different from what the card says."""
