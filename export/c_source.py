@@ -197,7 +197,7 @@ def _convolutions(tables: _Tables, weights: Weights) -> str:
     for i, convolution in enumerate(weights.convolutions):
         layer, name = convolution.layer, f"convolution_{i}"
         height, width, _ = convolution.taps.shape
-        inputs, past, bands = layer.tail_shape
+        past, bands, inputs = layer.tail_shape
         taps = tables.array(f"{name}_taps", convolution.taps.ravel())
         bias = tables.array(f"{name}_bias", convolution.bias)
         mix = "NULL"
@@ -260,8 +260,8 @@ def _sizes(weights: Weights) -> dict[str, int]:
         "SPEECHRNN_SOUND": front_end.window_length + (HOPS_PER_BLOCK - 1) * front_end.hop_length,
         "SPEECHRNN_FFT": front_end.n_fft,
         "SPEECHRNN_BANDS": front_end.n_mels,
-        "SPEECHRNN_ROWS": sum(c.taps.shape[0] * math.prod(c.layer.tail_shape[::2]) for c in weights.convolutions),
-        "SPEECHRNN_CHANNELS": max(c.layer.tail_shape[0] for c in weights.convolutions),
+        "SPEECHRNN_ROWS": sum(c.taps.shape[0] * math.prod(c.layer.tail_shape[1:]) for c in weights.convolutions),
+        "SPEECHRNN_CHANNELS": max(c.layer.tail_shape[-1] for c in weights.convolutions),
         "SPEECHRNN_LAST_ROW": last.output_bands * last.norm.num_features,
         "SPEECHRNN_FEATURES": network.features,
         "SPEECHRNN_LAYERS": network.layers,

@@ -71,6 +71,11 @@ class Weights:
     output: Matrix
     output_bias: np.ndarray
 
+    @property
+    def is_int8(self) -> bool:
+        """Does the file hold int8?"""
+        return self.output.scales is not None
+
 
 class _Graph:
     """Looks weights up by name; says which file when one is missing or different from what the card says."""
@@ -192,7 +197,7 @@ def _matrix(values: np.ndarray, scales: np.ndarray | None, axes: tuple[int, ...]
 
 def _convolution(graph: _Graph, layer: CausalConvolution, name: str) -> Convolution:
     """Its weights, once the graph has the strides and the kernel that the network has."""
-    inputs, outputs = layer.tail_shape[0], layer.norm.num_features
+    inputs, outputs = layer.tail_shape[-1], layer.norm.num_features
     operators = {"depthwise": layer.depthwise, "mix": layer.mix}
     used = {part: operator for part, operator in operators.items() if isinstance(operator, torch.nn.Conv2d)}
     for part, operator in used.items():

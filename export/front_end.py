@@ -22,30 +22,33 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     `export.front_ends` compares this with other ways.
     """
     c = front_end.config
-    length = front_end.tail_length + c.hop_length
-    few = math.gcd(length, c.n_fft, MOST_COLUMNS)
+    few = math.gcd(c.hop_length, c.n_fft, MOST_COLUMNS)
     many, kept = c.n_fft // few, c.n_fft // few // 2 + 1
     frequencies = np.arange(kept)[:, None] + many * np.arange(few)  # [k1, k2]
 
-    frames = windowed_frames(graph, heard, front_end)
-    # [batch, hops, length / few, few] -> [batch, hops, 2 * kept, few]: the real and the imaginary part of each k1
-    frames = graph.reshape(frames, [0, 0, length // few, few], "frame_rows")
-    cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(length // few), many, "first")
-    parts = graph.add("Concat", [cosine, graph.add("Neg", [sine], "first_minus")], "first_parts", axis=1)
-    product = graph.add("MatMul", [graph.reshape(parts, [2 * kept, -1], "first"), frames], "first_product")
-    # Times exp(-2 pi i k1 n2 / n_fft); all four products of real numbers are kept: [batch, hops, kept, 4 * few]
-    product = graph.reshape(product, [0, 0, kept, 1, 2 * few], "first_rows")
+    frames = windowed_frames(graph, heard, front_end, few)
+    rows = graph.constants["windows"].shape[1]
+    # The real part x and the imaginary part y of each k1, and x + y: [.., rows, few] -> [.., 3 * kept, few]
+    cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(rows), many, "first")
+    total = graph.add("Sub", [cosine, sine], "first_sum")
+    parts = graph.add("Concat", [total, cosine, graph.add("Neg", [sine], "first_minus")], "first_parts", axis=1)
+    product = graph.add("MatMul", [graph.reshape(parts, [3 * kept, -1], "first"), frames], "first_product")
+    # Times exp(-i a) = cos a - i sin a, a = 2 pi k1 n2 / n_fft, in three products of real numbers (Gauss):
+    # real part (x + y) cos a - y (cos a - sin a), imaginary part (x + y) cos a - x (cos a + sin a)
     cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(few), c.n_fft, "twiddle")
-    minus = graph.add("Neg", [sine], "twiddle_minus")
-    real = graph.add("Concat", [cosine, sine], "twiddle_real", axis=2)
-    imaginary = graph.add("Concat", [minus, cosine], "twiddle_imaginary", axis=2)
-    twiddles = graph.add("Concat", [real, imaginary], "twiddles", axis=1)  # [kept, 2, 2 * few]
+    total, less = graph.add("Add", [cosine, sine], "twiddle_sum"), graph.add("Sub", [cosine, sine], "twiddle_less")
+    twiddles = graph.add("Concat", [cosine, total, less], "twiddle_parts", axis=1)
+    twiddles = graph.reshape(twiddles, [3 * kept, few], "twiddles")
     product = graph.add("Mul", [product, twiddles], "twiddled")
-    product = graph.reshape(product, [0, 0, kept, 4 * few], "twiddled_rows")
+    product = graph.reshape(product, [0, -1, kept, 3 * few], "twiddled_rows")
+    # Over n2, the two differences above included: [batch, hops, kept, 2 * few], real and imaginary parts of each k2
     cosine, sine = _turns(graph, np.arange(few)[:, None], np.arange(few), few, "second")
-    real = graph.add("Concat", [cosine, graph.add("Neg", [sine], "second_minus")], "second_real", axis=1)
-    imaginary = graph.add("Concat", [sine, cosine], "second_imaginary", axis=1)
-    matrix = graph.add("Concat", [real, real, imaginary, imaginary], "second", axis=0)  # [4 * few, 2 * few]
+    total, less = graph.add("Add", [cosine, sine], "second_sum"), graph.add("Sub", [cosine, sine], "second_less")
+    minus_sine = graph.add("Neg", [sine], "second_minus_sine")
+    minus_cosine = graph.add("Neg", [cosine], "second_minus_cosine")
+    real = graph.add("Concat", [total, minus_sine, minus_cosine], "second_real", axis=0)
+    imaginary = graph.add("Concat", [less, minus_cosine, sine], "second_imaginary", axis=0)
+    matrix = graph.add("Concat", [real, imaginary], "second", axis=1)  # [3 * few, 2 * few]
     product = graph.add("MatMul", [product, matrix], "second_product")
     product = graph.add("Cast", [product], "spectrum", to=TensorProto.FLOAT)
     square = graph.add("Mul", [product, product], "power_parts")
@@ -60,25 +63,33 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     return graph.add("MatMul", [square, graph.reshape(both, [-1, c.n_mels], "mel_bands")], "mel_power")
 
 
-def windowed_frames(graph: Graph, heard: str, front_end: FrontEnd) -> str:
-    """Frames [batch, hops, tail_length + hop_length] of `heard`, in double precision, times the window.
+def windowed_frames(graph: Graph, heard: str, front_end: FrontEnd, columns: int, together: int = 2) -> str:
+    """Frames [batch, hops / n, n, rows, columns] of `heard` in double precision, times the window.
 
-    A frame is a whole number of hops, so that frames are slices of a table of hops; in front of the window stand zeros.
+    A frame is `rows * columns` samples one after the other; around the window stand zeros. Slices cost more than a few
+    multiplications by zero, so n frames are taken from the same samples, with the window in n places: `together` of
+    them if the tail is made of so many hops, else 1. `columns` divides a hop.
     """
     c = front_end.config
-    length = front_end.tail_length + c.hop_length
-    hops = length // c.hop_length
-    table = graph.reshape(heard, [0, -1, c.hop_length], "hops")
-    table = graph.add("Cast", [table], "hops_double", to=TensorProto.DOUBLE)
-    slices = []
-    for i in range(hops):
-        end = i - hops + 1 or np.iinfo(np.int64).max
-        bounds = [("start", [i]), ("end", [end]), ("axis", [1])]
-        inputs = [table, *(graph.constant(v, f"hop_{i}_{k}") for k, v in bounds)]
-        slices.append(graph.add("Slice", inputs, f"hop_{i}"))
-    frames = graph.add("Concat", slices, "unweighted_frames", axis=2) if hops > 1 else slices[0]
-    weights = np.pad(front_end.window.double().numpy(), (length - c.window_length, 0))
-    return graph.add("Mul", [frames, graph.constant(weights, "window")], "weighted_frames")
+    per_piece = together if front_end.tail_length % (together * c.hop_length) == 0 else 1
+    step = per_piece * c.hop_length
+    pieces = front_end.tail_length // step + 1
+    skipped = (front_end.tail_length + c.hop_length - c.window_length) // columns  # rows older than the first window
+    table = graph.reshape(heard, [0, -1, 1, step // columns, columns], "steps")
+    slices, last = [], np.iinfo(np.int64).max
+    for i in range(pieces):
+        bounds = [("start", [i, 0 if i else skipped]), ("end", [i - pieces + 1 or last, last]), ("axes", [1, 3])]
+        inputs = [table, *(graph.constant(v, f"step_{i}_{k}") for k, v in bounds)]
+        slices.append(graph.add("Slice", inputs, f"step_{i}"))
+    samples = graph.add("Concat", slices, "samples", axis=3) if pieces > 1 else slices[0]
+    samples = graph.add("Cast", [samples], "samples_double", to=TensorProto.DOUBLE)
+    length = pieces * step - skipped * columns
+    after = np.arange(per_piece)[::-1] * c.hop_length
+    window = front_end.window.numpy()
+    placed = np.stack([np.pad(window, (length - c.window_length - n, n)) for n in after])
+    windows = graph.constant(placed.reshape(per_piece, -1, columns), "windows")
+    windows = graph.add("Cast", [windows], "windows_double", to=TensorProto.DOUBLE)  # once, when the file is loaded
+    return graph.add("Mul", [samples, windows], "weighted_frames")
 
 
 def _turns(graph: Graph, left: np.ndarray, right: np.ndarray, turn: int, name: str) -> tuple[str, str]:

@@ -62,8 +62,9 @@ def dense(graph: Graph, heard: str, front_end: FrontEnd) -> str:
 def folded(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     """The window is even around its middle m: cosines see x[m + n] + x[m - n], sines x[m + n] - x[m - n]."""
     c = front_end.config
-    frames = graph.add("Cast", [windowed_frames(graph, heard, front_end)], "frames_single", to=TensorProto.FLOAT)
-    length, half = front_end.tail_length + c.hop_length, c.window_length // 2
+    frames = windowed_frames(graph, heard, front_end, 1, together=1)
+    frames = graph.add("Cast", [graph.reshape(frames, [0, 0, -1], "frame_rows")], "frames_single", to=TensorProto.FLOAT)
+    length, half = c.window_length, c.window_length // 2
     middle = length - half
     sides = []
     for side, end, step in (("right", length, 1), ("left", middle - half, -1)):
@@ -130,7 +131,7 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
 
     Example: python -m export.front_ends --rounds 50
     """
-    front_end = FrontEnd(FrontEndConfig())
+    front_end = FrontEnd(FrontEndConfig()).eval()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     protos = {name: build(way, front_end) for name, way in WAYS.items()}

@@ -90,11 +90,21 @@ def _affine(norm: torch.nn.BatchNorm1d | torch.nn.BatchNorm2d) -> tuple[torch.Te
 
 
 def _convolution(graph: Graph, layer: CausalConvolution, rows: str, tail: str, name: str) -> tuple[str, str]:
-    channels, past, bands = layer.tail_shape
-    tail = graph.reshape(tail, [-1, channels, past, bands], f"{name}_tail")
-    heard = graph.add("Concat", [tail, rows], f"{name}_heard", axis=2)
-    kept = graph.last(heard, past, 2, f"{name}_next_tail_rows")
-    next_tail = graph.reshape(kept, [0, channels * past * bands], f"{name}_next_tail")
+    """[batch, inputs, time, bands] after a flat tail [batch, past * bands * inputs] -> output rows, next flat tail.
+
+    Time comes first in the tail, and channels last: so tail and rows are joined, and the next tail is cut off, each in
+    one piece. onnxruntime's convolutions take in and give out channels last at no cost.
+    """
+    past, bands, channels = layer.tail_shape
+    fresh = rows if channels == 1 else graph.add("Transpose", [rows], f"{name}_channels_last", perm=[0, 2, 3, 1])
+    fresh = graph.reshape(fresh, [0, -1], f"{name}_fresh")
+    flat = graph.add("Concat", [tail, fresh], f"{name}_flat", axis=1)
+    next_tail = graph.last(flat, past * bands * channels, 1, f"{name}_next_tail")
+    if channels == 1:
+        heard = graph.reshape(flat, [0, 1, -1, bands], f"{name}_heard")
+    else:
+        heard = graph.reshape(flat, [0, -1, bands, channels], f"{name}_heard_channels_last")
+        heard = graph.add("Transpose", [heard], f"{name}_heard", perm=[0, 3, 1, 2])
     scale, bias = _affine(layer.norm)
     out = heard
     if isinstance(layer.depthwise, torch.nn.Conv2d):

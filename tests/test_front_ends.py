@@ -14,7 +14,7 @@ USED = next(name for name in WAYS if "used" in name)
 
 
 def difference(name, heard):
-    front_end = FrontEnd(FrontEndConfig())
+    front_end = FrontEnd(FrontEndConfig()).eval()
     graph = build(WAYS[name], front_end).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     expected = torch.log(front_end.mel_power(heard) + front_end.config.log_offset)

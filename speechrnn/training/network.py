@@ -30,7 +30,7 @@ class CausalConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.past = kernel[0] - stride[0]  # input rows that the next output still needs
-        self.tail_shape = (inputs, self.past, bands)
+        self.tail_shape = (self.past, bands, inputs)
         self.output_bands = (bands - 1) // stride[1] + 1
         self.residual = inputs == outputs and stride == (1, 1)
         padding = (0, kernel[1] // 2)
@@ -44,10 +44,11 @@ class CausalConvolution(nn.Module):
         self.norm = nn.BatchNorm2d(outputs)
 
     def forward(self, rows: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, inputs, time, bands] after tail [batch, inputs, past, bands] -> output rows, next tail."""
-        heard = torch.cat([tail, rows], dim=2).contiguous(memory_format=torch.channels_last)
+        """[batch, inputs, time, bands] after tail [batch, past, bands, inputs] -> output rows, next tail."""
+        heard = torch.cat([tail.permute(0, 3, 1, 2), rows], dim=2).contiguous(memory_format=torch.channels_last)
         out = self.norm(self.mix(self.depthwise(heard)))
-        return F.relu(out + rows if self.residual else out), heard[:, :, heard.shape[2] - self.past :]
+        next_tail = heard[:, :, heard.shape[2] - self.past :].permute(0, 2, 3, 1)
+        return F.relu(out + rows if self.residual else out), next_tail
 
 
 class Network(nn.Module):
