@@ -1,7 +1,7 @@
 """Numbers in, pictures out. Needs matplotlib (`pip install 'speechrnn[plot]'`); no screen."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -127,4 +127,18 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
     norms.legend(fontsize=5, ncols=2)
     for axis in (loss, accuracy, rate, norms):
         axis.grid(alpha=0.3)
+    save(figure, path)
+
+
+def reaches(norms: Mapping[str, np.ndarray], block_seconds: float, path: Path) -> None:
+    """Norms of gradients [blocks] by name, against the time before the last block, on a logarithmic axis."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for name, norm in norms.items():
+        before = np.arange(len(norm))[::-1] * block_seconds
+        axis.semilogy(before, np.maximum(norm, 1e-12), label=name, lw=1.8)
+    axis.set(xlabel="seconds before the last block", ylabel="gradient, relative to the last block", ylim=(1e-8, None))
+    axis.invert_xaxis()
+    axis.legend(loc="upper left", fontsize=8)
+    axis.grid(alpha=0.3)
     save(figure, path)
