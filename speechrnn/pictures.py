@@ -1,7 +1,7 @@
 """Numbers in, pictures out. Needs matplotlib (`pip install 'speechrnn[plot]'`); no screen."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from speechrnn.calibration import Bin
 from speechrnn.card import Card
 from speechrnn.errors import InputError
 
@@ -127,4 +128,23 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
     norms.legend(fontsize=5, ncols=2)
     for axis in (loss, accuracy, rate, norms):
         axis.grid(alpha=0.3)
+    save(figure, path)
+
+
+def reliability(found: Mapping[str, Sequence[Bin]], path: Path) -> None:
+    """Reliability diagram (Guo et al. 2017): the share that is right by probability, a line for each of `found`.
+
+    The area of a point is as its number of clips; on the diagonal, probabilities are what they say.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="grey", ls=":", lw=1)
+    for name, bins in found.items():
+        places = [b.confidence for b in bins], [b.accuracy for b in bins]
+        clips = sum(b.count for b in bins)
+        (line,) = axis.plot(*places, lw=1.5, label=name)
+        axis.scatter(*places, s=[20 + 600 * b.count / clips for b in bins], color=line.get_color(), alpha=0.4, lw=0)
+    axis.set(xlabel="probability of the label", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.03))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left")
     save(figure, path)
