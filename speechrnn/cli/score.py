@@ -64,7 +64,7 @@ def score(
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words)
         streams, accuracy = [], IntervalAccuracy()
-        with _Progress(found) as progress:
+        with ListeningProgress(found) as progress:
             for group in [found] if carry else [[recording] for recording in found]:
                 heard, starts = hear(spotter, group, progress.advance)
                 streams.append(heard)
@@ -84,7 +84,7 @@ def _rates(result: "Score") -> tuple[float, float]:
     return result.false_accepts_per_hour or 0.0, result.missed_share or 0.0
 
 
-class _Progress:
+class ListeningProgress:
     """A bar on stderr, where somebody looks; it counts seconds of sound."""
 
     def __init__(self, recordings: "Sequence[Recording]") -> None:
@@ -98,7 +98,7 @@ class _Progress:
             self._bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
             self._task = self._bar.add_task("listening", total=total_seconds(recordings))
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "ListeningProgress":
         if self._shown:
             self._bar.start()
         return self
@@ -112,7 +112,8 @@ class _Progress:
             self._bar.advance(self._task, seconds)
 
 
-def _figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
+def figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
+    """All that is known of the recordings, as JSON has it; of clips only where there are some."""
     whole: dict = {key: getattr(result, key) for key in ("words", "hits", "misses", "wrong", "doubles")}
     whole |= {key: getattr(result, key) for key in ("false_accepts", "hours", "missed_share", "double_share")}
     whole |= {
@@ -125,7 +126,7 @@ def _figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
 
 
 def _print_json(result: "Score", accuracy: "IntervalAccuracy") -> None:
-    sys.stdout.write(json.dumps(_figures(result, accuracy), indent=2) + "\n")
+    sys.stdout.write(json.dumps(figures(result, accuracy), indent=2) + "\n")
 
 
 def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
@@ -139,7 +140,7 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
     for word, counts in rows:
         if word == "all":
             table.add_section()
-        missed, doubles = _share(counts.misses, counts.said), _share(counts.doubles, counts.said)
+        missed, doubles = share_of(counts.misses, counts.said), share_of(counts.doubles, counts.said)
         table.add_row(
             word, str(counts.said), str(counts.hits), missed, str(counts.wrong), doubles, str(counts.false_accepts)
         )
@@ -153,11 +154,12 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
     if median is not None and p95 is not None:
         lines.append(f"latency from the end of a word: median {median:.2f} s, 95 % within {p95:.2f} s")
     if accuracy.clips:
-        shares = [_share(right, accuracy.clips) for right in (accuracy.in_stream, accuracy.cut_out)]
+        shares = [share_of(right, accuracy.clips) for right in (accuracy.in_stream, accuracy.cut_out)]
         lines.append(f"labels of {accuracy.clips} clips: {shares[0]} right in the stream, {shares[1]} cut out of it")
     for line in lines:
         console.print(line, highlight=False)
 
 
-def _share(count: int, whole: int) -> str:
+def share_of(count: int, whole: int) -> str:
+    """As it stands in a table."""
     return f"{count / whole:.1%}" if whole else "-"
