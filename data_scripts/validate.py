@@ -33,6 +33,16 @@ from speechrnn.recordings import IntervalAccuracy, Recording
 from speechrnn.spotter import Spotter
 from speechrnn.training import corpus
 
+DATA = Path("../data")
+DataOption = Annotated[Path, typer.Option("--data", help="Folder that the others are in where they aren't named")]
+CommandsOption = Annotated[
+    Path | None, typer.Option(help="Speech Commands [default: speech_commands in --data]", show_default=False)
+]
+SpeechOption = Annotated[
+    Path | None, typer.Option(help="Running speech [default: speech in --data]", show_default=False)
+]
+NoiseOption = Annotated[Path | None, typer.Option(help="Noise [default: noise in --data]", show_default=False)]
+
 PARTITION = "validation"
 UNSEEN_WORDS = ("words/spoken_digits",)  # below the data folder; no configuration in configs/ trains on any of these
 UNSEEN_NOISE = ("noise/music_librosa", "noise/music_pyaudio")
@@ -241,14 +251,10 @@ def main(
     model: Annotated[
         Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX file; the shipped one if left out")
     ] = None,
-    data: Annotated[Path, typer.Option(help="Folder that the others are in where they aren't named")] = Path("../data"),
-    commands: Annotated[
-        Path | None, typer.Option(help="Speech Commands [default: speech_commands in --data]", show_default=False)
-    ] = None,
-    speech: Annotated[
-        Path | None, typer.Option(help="Running speech [default: speech in --data]", show_default=False)
-    ] = None,
-    noise: Annotated[Path | None, typer.Option(help="Noise [default: noise in --data]", show_default=False)] = None,
+    data: DataOption = DATA,
+    commands: CommandsOption = None,
+    speech: SpeechOption = None,
+    noise: NoiseOption = None,
     words: Annotated[
         list[Path] | None,
         typer.Option(

@@ -38,10 +38,8 @@ def said(path, example):
     shutil.copy(ROOT / "examples" / f"{example}.wav", path)
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A little of everything, in the layout that the command expects; a "go" is in the folder of "no"."""
-    data = tmp_path_factory.mktemp("data")
+def little_of_everything(data):
+    """In the layout that the command expects; a "go" is in the folder of "no"."""
     for word in ("yes", "no", "stop", "go", "marvin"):
         for i, name in enumerate((*VALIDATION[:2], TRAINING[0])):
             said(data / "speech_commands" / word / name, "go" if (word, i) == ("no", 1) else word)
@@ -55,6 +53,11 @@ def data(tmp_path_factory):
     said(data / "noise" / "rain" / f"{TRAINED}.wav", "left")
     hum(data / "noise" / "music_librosa" / f"{TRAINED}.wav", 0.5)
     return data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return little_of_everything(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
