@@ -4,7 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechrnn import calibration
@@ -26,6 +26,7 @@ def by_hand(clips, bins):
     return error
 
 
+@settings(deadline=None)
 @given(judged, st.integers(1, 20))
 def test_the_error_is_that_of_the_paper(clips, bins):
     error = expected_calibration_error(*zip(*clips, strict=True), bins)
@@ -33,6 +34,7 @@ def test_the_error_is_that_of_the_paper(clips, bins):
     assert 0.0 <= error <= 1.0
 
 
+@settings(deadline=None)
 @given(judged, st.randoms())
 def test_the_order_of_clips_does_not_matter(clips, random):
     shuffled = random.sample(clips, len(clips))
@@ -40,6 +42,7 @@ def test_the_order_of_clips_does_not_matter(clips, random):
     assert one == pytest.approx(other, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(judged)
 def test_every_clip_is_in_one_bin(clips):
     found = reliability(*zip(*clips, strict=True))
@@ -75,6 +78,7 @@ def softmax(values):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
+@settings(deadline=None)
 @given(logits, st.floats(0.3, 5.0))
 def test_tempered_posteriors_are_those_of_divided_logits(values, temperature):
     stored = softmax(values).astype(np.float32)  # as the graph gives them
