@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from speechrnn.calibration import Bin
 from speechrnn.card import Card
 from speechrnn.errors import InputError
 
@@ -139,6 +140,25 @@ def reaches(norms: Mapping[str, np.ndarray], block_seconds: float, path: Path) -
         axis.semilogy(before, np.maximum(norm, 1e-12), label=name, lw=1.8)
     axis.set(xlabel="seconds before the last block", ylabel="gradient, relative to the last block", ylim=(1e-8, None))
     axis.invert_xaxis()
-    axis.legend(loc="upper left", fontsize=8)
+    axis.legend(loc="lower left", fontsize=8)
     axis.grid(alpha=0.3)
+    save(figure, path)
+
+
+def reliability(found: Mapping[str, Sequence[Bin]], path: Path) -> None:
+    """Reliability diagram (Guo et al. 2017): the share that is right by probability, a line for each of `found`.
+
+    The area of a point is as its number of clips; on the diagonal, probabilities are what they say.
+    """
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="grey", ls=":", lw=1)
+    for name, bins in found.items():
+        places = [b.confidence for b in bins], [b.accuracy for b in bins]
+        clips = sum(b.count for b in bins)
+        (line,) = axis.plot(*places, lw=1.5, label=name)
+        axis.scatter(*places, s=[20 + 600 * b.count / clips for b in bins], color=line.get_color(), alpha=0.4, lw=0)
+    axis.set(xlabel="probability of the label", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.03))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left")
     save(figure, path)

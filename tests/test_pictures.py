@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from speechrnn import pictures
+from speechrnn.calibration import Bin
 from speechrnn.card import Card
 from speechrnn.errors import InputError
 
@@ -128,6 +129,19 @@ def test_confusions_are_in_per_cent_of_what_was_said(tmp_path):
     numbers = [n for n in ("75.0", "25.0", "100.0", "0.0") if f"<!-- {n} -->" in text]
     assert numbers == ["75.0", "25.0", "100.0"]  # nothing where nothing was heard
     assert text.count("<!-- _silence_ -->") == 2
+
+
+def test_a_reliability_diagram_names_its_lines_and_believed_more_than_true_lies_below_the_diagonal(tmp_path):
+    bins = [Bin(10, 0.5, 0.1), Bin(90, 0.9, 0.5)]
+    pictures.reliability({"before": bins, "after": [Bin(100, 0.9, 0.9)]}, tmp_path / "r.svg")
+    text = (tmp_path / "r.svg").read_text()
+    assert all(f"<!-- {name} -->" in text for name in ("before", "after"))
+    pictures.reliability({"before": bins}, tmp_path / "r.png")
+    picture = pixels(tmp_path / "r.png")
+    blue = (picture[..., 2] - picture[..., 0]) > 0.25  # the line and its points
+    blue[:100] = False  # the legend
+    height, width = np.nonzero(blue)
+    assert (width - 60 > picture.shape[0] - 40 - height).mean() > 0.95
 
 
 def test_curves_name_the_layers(tmp_path):

@@ -60,14 +60,14 @@ def evaluate(
                 counts[labels.index(clip.label), labels.index(result.label)] += 1
         if not counts.sum():
             raise AudioError(f"{folder}: none of its {len(clips)} clips could be used")
-        (_print_json if as_json else _print_table)(counts, labels)
+        (_print_json if as_json else print_table)(counts, labels)
         if picture:
             pictures.confusions(counts, labels, picture)
         if unreadable:
             raise typer.Exit(1)
 
 
-def _figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]:
+def figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]:
     """For each label that was said or heard: clips, recall, precision, and what it was most often mistaken for."""
     rows = []
     for i, label in enumerate(labels):
@@ -93,13 +93,14 @@ def _print_json(counts: np.ndarray, labels: tuple[str, ...]) -> None:
     whole = {
         "clips": int(counts.sum()),
         "accuracy": float(np.trace(counts) / counts.sum()),
-        "labels": _figures(counts, labels),
+        "labels": figures(counts, labels),
         "confusions": {"labels": labels, "counts": counts.tolist()},
     }
     sys.stdout.write(json.dumps(whole, indent=2) + "\n")
 
 
-def _print_table(counts: np.ndarray, labels: tuple[str, ...]) -> None:
+def print_table(counts: np.ndarray, labels: tuple[str, ...]) -> None:
+    """A row for each label, and the accuracy of all; `counts` [said, heard]."""
     from rich.console import Console
     from rich.table import Table
 
@@ -107,7 +108,7 @@ def _print_table(counts: np.ndarray, labels: tuple[str, ...]) -> None:
     for header in ("clips", "recall", "precision"):
         table.add_column(header, justify="right")
     table.add_column("mistaken for")
-    for row in _figures(counts, labels):
+    for row in figures(counts, labels):
         cells = ["-" if row[key] is None else f"{row[key]:.1%}" for key in ("recall", "precision")]
         wrong = row["mistaken_for"]
         table.add_row(row["label"], str(row["clips"]), *cells, f"{wrong['label']} ({wrong['clips']})" if wrong else "")

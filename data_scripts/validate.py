@@ -1,0 +1,305 @@
+"""python -m data_scripts.validate [MODEL]: all figures that a model is chosen by, on sound that it was not trained on.
+
+Clips: accuracy on the validation speakers of Speech Commands, and how far the probabilities can be believed (expected
+calibration error). Open set: other words from a set that training never reads are to be `_unknown_`; noise and music
+that training never hears are to be `_silence_`. Streams: the clean and the noisy stream of `data_scripts.make_stream`,
+and speech and noise that is held out from training, as `speechrnn score` counts in them.
+"""
+
+import json
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from data_scripts.make_stream import held_out_noise, make_stream, save
+from export.writing import write
+from speechrnn import audio, calibration, recordings, scoring
+from speechrnn.card import SILENCE
+from speechrnn.cli import check_writable, evaluate, report_errors, say
+from speechrnn.cli.classify import with_progress
+from speechrnn.cli.score import ListeningProgress, figures
+from speechrnn.errors import AudioError, InputError
+from speechrnn.model import Model, Sound
+from speechrnn.recordings import IntervalAccuracy, Recording
+from speechrnn.spotter import Spotter
+from speechrnn.training import corpus
+
+DATA = Path("../data")
+DataOption = Annotated[Path, typer.Option("--data", help="Folder that the others are in where they aren't named")]
+CommandsOption = Annotated[
+    Path | None, typer.Option(help="Speech Commands [default: speech_commands in --data]", show_default=False)
+]
+SpeechOption = Annotated[
+    Path | None, typer.Option(help="Running speech [default: speech in --data]", show_default=False)
+]
+NoiseOption = Annotated[Path | None, typer.Option(help="Noise [default: noise in --data]", show_default=False)]
+
+PARTITION = "validation"
+UNSEEN_WORDS = ("words/spoken_digits",)  # below the data folder; no configuration in configs/ trains on any of these
+UNSEEN_NOISE = ("noise/music_librosa", "noise/music_pyaudio")
+NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is heard
+NOISY = 10.0  # dB, words above the noise of the noisy stream
+FOUND_IN_STREAMS = {  # figure of `speechrnn score`: what it is called here, and how it is written
+    "words": ("words said", "{}"),
+    "missed_share": ("missed", "{:.1%}"),
+    "wrong": ("taken for another word", "{}"),
+    "doubles": ("detected twice", "{}"),
+    "hours": ("hours", "{:.2f}"),
+    "false_accepts_per_hour": ("false accepts per hour", "{:.2f}"),
+    "latency_median": ("seconds from the end of a word, median", "{:.2f}"),
+    "latency_p95": ("95 % within", "{:.2f}"),
+    "cut_out": ("right label, the clip cut out", "{:.2%}"),
+    "in_stream": ("right label, in the stream", "{:.2%}"),
+    "lost_in_stream": ("the difference", "{:.2%}"),
+}
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the recordings are."""
+
+    commands: Path  # in the layout of Speech Commands
+    speech: Path
+    noise: Path
+    unseen_words: tuple[Path, ...]  # a folder for each word in each of them
+    unseen_noise: tuple[Path, ...]
+
+
+def clips(model: Model, folder: Path) -> dict[str, Any]:
+    """Accuracy, recall of each label and expected calibration error on validation clips, as `speechrnn evaluate`."""
+    found = corpus.evaluation_clips(folder, model.labels, PARTITION)
+    counts = np.zeros((len(model.labels), len(model.labels)), int)
+    probabilities, right, unreadable = [], [], 0
+    results = model.classify_many(clip.sound() for clip in found)
+    for clip, result in with_progress(zip(found, results, strict=True), len(found)):
+        if isinstance(result, AudioError):
+            say(str(result))
+            unreadable += 1
+            continue
+        counts[model.labels.index(clip.label), model.labels.index(result.label)] += 1
+        probabilities.append(result.probability)
+        right.append(result.label == clip.label)
+    if not right:
+        raise AudioError(f"{folder}: none of its {len(found)} clips could be used")
+    rows = evaluate.figures(counts, model.labels)
+    words = [row for row in rows if row["label"] in model.card.words and row["clips"]]
+    return {
+        "clips": len(right),
+        "unreadable": unreadable,
+        "accuracy": float(np.mean(right)),
+        "weakest_word": min(words, key=lambda row: row["recall"], default={"label": None})["label"],
+        "labels": rows,
+        "confusions": counts.tolist(),
+        "expected_calibration_error": calibration.expected_calibration_error(probabilities, right),
+    }
+
+
+def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> dict[str, Any]:
+    """How many of the `sounds`, each with the name of its kind, get the one label that is right for all of them."""
+    if label not in model.labels:
+        raise InputError(f"{model.path}: has no label {label}")
+    heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    unreadable = 0
+    results = model.classify_many(sound for _, sound in sounds)
+    for (kind, _), result in with_progress(zip(sounds, results, strict=True), len(sounds)):
+        if isinstance(result, AudioError):
+            say(str(result))
+            unreadable += 1
+        else:
+            heard[kind][result.label] += 1
+    if not heard:
+        raise AudioError(f"none of the {len(sounds)} sounds that are to be {label} could be used")
+    whole = _recall(sum(heard.values(), Counter()), label)
+    return {**whole, "unreadable": unreadable, "kinds": {kind: _recall(heard[kind], label) for kind in sorted(heard)}}
+
+
+def _recall(heard: Counter[str], label: str) -> dict[str, Any]:
+    taken_for = {other: count for other, count in heard.most_common() if other != label}
+    return {"clips": heard.total(), "recall": heard[label] / heard.total(), "taken_for": taken_for}
+
+
+def unseen_words(folders: Iterable[Path], labels: Sequence[str]) -> list[tuple[str, Sound]]:
+    """The clips of words that are no labels."""
+    found = [clip for folder in folders for clip in corpus.word_clips(folder, labels, None)]
+    return [(clip.word, clip.path) for clip in found if clip.label == corpus.UNKNOWN]
+
+
+def unseen_noise(noise: Path, whole: Sequence[Path]) -> list[tuple[str, Sound]]:
+    """Clips of a second: of held-out recordings below `noise`, and of all recordings below the folders in `whole`."""
+    never = [path for folder in whole for path in audio.sound_files(folder)]
+    held_out = corpus.held_out(audio.sound_files(noise)) if noise.is_dir() or not whole else ()
+    length, hop = round(corpus.CLIP_SECONDS * audio.SAMPLE_RATE), round(NOISE_HOP_SECONDS * audio.SAMPLE_RATE)
+    cuts: list[tuple[str, Sound]] = []
+    for path in sorted({*never, *held_out}):
+        sound = audio.load(path)
+        starts = range(0, max(1, len(sound) - length + 1), hop)
+        cuts += [(path.parent.name, sound[start : start + length].copy()) for start in starts]
+    if not cuts:
+        raise InputError(f"{noise}: holds no sound that is left out of training")
+    return cuts
+
+
+def word_stream(commands: Path, labels: Sequence[str], into: Path, snr: float | None = None) -> Recording:
+    """All validation clips in one stream, as `data_scripts.make_stream` makes it, in a file of the folder `into`."""
+    found = corpus.evaluation_clips(commands, labels, PARTITION)
+    noise = [] if snr is None else held_out_noise(commands, None, 0)
+    path = into / "stream.wav"
+    save(path, *make_stream(found, noise=noise, snr=snr))
+    return recordings.read(path)
+
+
+def held_out_recordings(*folders: Path) -> list[Recording]:
+    """Sound without a command that training leaves out."""
+    found = [recordings.read(path, no_labels=True) for path in recordings.sound_files(folders, held_out=True)]
+    if not found:
+        raise InputError(f"{' or '.join(map(str, folders))}: holds no sound that is left out of training")
+    return found
+
+
+def hear(spotter: Spotter, found: Sequence[Recording]) -> list[scoring.Heard]:
+    """Each recording from a fresh start; a bar shows how far it is."""
+    with ListeningProgress(found) as progress:
+        return [recordings.hear(spotter, [recording], progress.advance)[0] for recording in found]
+
+
+def stream(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
+    """What `speechrnn score` says of recordings."""
+    spotter = Spotter(model)
+    streams = hear(spotter, found)
+    accuracy = IntervalAccuracy()
+    for recording, heard in zip(found, streams, strict=True):
+        accuracy += recordings.interval_accuracy(model, recording, heard.posteriors)
+    counted = figures(scoring.judge(spotter, streams), accuracy)
+    del counted["latencies"]
+    if accuracy.clips:
+        shares = {"cut_out": accuracy.cut_out / accuracy.clips, "in_stream": accuracy.in_stream / accuracy.clips}
+        counted |= {**shares, "lost_in_stream": shares["cut_out"] - shares["in_stream"]}
+    return counted
+
+
+def measure(model: Model, folders: Folders) -> dict[str, Any]:
+    """Everything that the recordings in `folders` allow; what could not be measured, and why, is under `skipped`."""
+
+    def words_in_stream(snr: float | None) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as into:
+            return stream(model, [word_stream(folders.commands, model.labels, Path(into), snr)])
+
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "clips": lambda: clips(model, folders.commands),
+        "unseen_words": lambda: open_set(model, unseen_words(folders.unseen_words, model.labels), corpus.UNKNOWN),
+        "unseen_noise": lambda: open_set(model, unseen_noise(folders.noise, folders.unseen_noise), SILENCE),
+        "clean_stream": lambda: words_in_stream(None),
+        "noisy_stream": lambda: words_in_stream(NOISY),
+        "held_out": lambda: stream(model, held_out_recordings(folders.speech, folders.noise)),
+    }
+    made: dict[str, Any] = {"model": str(model.path), "skipped": {}}
+    for name, part in parts.items():
+        try:
+            made[name] = part()
+        except InputError as error:
+            made["skipped"][name] = str(error)
+    if len(made["skipped"]) == len(parts):
+        raise InputError(f"nothing could be measured: {made['skipped']['clips']}")
+    return made
+
+
+def show(made: dict[str, Any], labels: tuple[str, ...]) -> None:
+    """Print tables of what `measure` found."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if "clips" in made:
+        evaluate.print_table(np.array(made["clips"]["confusions"]), labels)
+    for part, label, header in (
+        ("unseen_words", corpus.UNKNOWN, "word never trained"),
+        ("unseen_noise", SILENCE, "noise never trained"),
+    ):
+        if part in made:
+            table = Table(header, "clips", label, "taken for")
+            for kind, row in [*made[part]["kinds"].items(), ("all", made[part])]:
+                if kind == "all":
+                    table.add_section()
+                others = ", ".join(f"{other} ({count})" for other, count in row["taken_for"].items())
+                table.add_row(kind, str(row["clips"]), f"{row['recall']:.1%}", others)
+            console.print(table)
+    if "clips" in made:
+        for row in made["clips"]["labels"]:
+            if row["label"] == made["clips"]["weakest_word"]:
+                console.print(f"weakest word: {row['label']}, recall {row['recall']:.1%}", highlight=False)
+        error = made["clips"]["expected_calibration_error"]
+        console.print(f"expected calibration error {error:.2%}", highlight=False)
+    streams = {"clean": "clean_stream", f"noise at {NOISY:g} dB": "noisy_stream", "speech, noise": "held_out"}
+    streams = {name: part for name, part in streams.items() if part in made}
+    if streams:
+        table = Table("streams")
+        for name in streams:
+            table.add_column(name, justify="right")
+        for key, (name, form) in FOUND_IN_STREAMS.items():
+            values = [made[part].get(key) for part in streams.values()]
+            table.add_row(name, *("-" if value is None else form.format(value) for value in values))
+        console.print(table)
+
+
+def main(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX file; the shipped one if left out")
+    ] = None,
+    data: DataOption = DATA,
+    commands: CommandsOption = None,
+    speech: SpeechOption = None,
+    noise: NoiseOption = None,
+    words: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--unseen-words",
+            help=f"Folders of other words, never trained on; may be repeated [default: {', '.join(UNSEEN_WORDS)}]",
+            show_default=False,
+        ),
+    ] = None,
+    whole: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--unseen-noise",
+            help="Folders of noise, never trained on; of --noise, held-out recordings are heard in any case; "
+            f"may be repeated [default: {', '.join(UNSEEN_NOISE)}]",
+            show_default=False,
+        ),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything as JSON into this file")] = None,
+) -> None:
+    """Measure all that a model is chosen by: clips, words and noise never trained on, streams, probabilities.
+
+    Exit code 1 if a part had to be left out or a clip could not be read, 2 if nothing could be measured.
+
+    Example: python -m data_scripts.validate model.onnx --json model.json
+    """
+    with report_errors():
+        if json_file:
+            check_writable(json_file, "--json")
+        recogniser = Model(model)
+        folders = Folders(
+            commands=commands or data / "speech_commands",
+            speech=speech or data / "speech",
+            noise=noise or data / "noise",
+            unseen_words=tuple(words or (data / folder for folder in UNSEEN_WORDS)),
+            unseen_noise=tuple(whole or (data / folder for folder in UNSEEN_NOISE if (data / folder).is_dir())),
+        )
+        made = measure(recogniser, folders)
+        show(made, recogniser.labels)
+        for part, why in made["skipped"].items():
+            say(f"{part.replace('_', ' ')}: left out: {why}")
+        if json_file:
+            write(json_file, (json.dumps(made, indent=2) + "\n").encode())
+        if made["skipped"] or any(isinstance(part, dict) and part.get("unreadable") for part in made.values()):
+            raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,200 @@
+"""python -m export.calibrate MODEL.onnx OUT.onnx --target-fa 2: our ONNX file in, the same with honest numbers out.
+
+First the probabilities: a temperature, fitted on validation clips, goes into the output layer, if it lowers the
+expected calibration error on speakers that it was not fitted on. Then the thresholds, which stand on these
+probabilities: one for each word, so that in the clean validation stream and in held-out speech and noise together there
+are no more false accepts per hour than wanted, and as few misses as this allows. Both go into the file, with the
+figures found.
+
+The stream of words counts among the sound without commands, for the other words and the noise in it: held-out speech
+and noise alone would let thresholds fall until every word that rhymes with a command is one.
+"""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import onnx
+import typer
+from onnx import helper
+from rich.console import Console
+from rich.table import Table
+
+from data_scripts.validate import (
+    DATA,
+    PARTITION,
+    CommandsOption,
+    DataOption,
+    NoiseOption,
+    SpeechOption,
+    hear,
+    held_out_recordings,
+    word_stream,
+)
+from export import temperature, thresholds
+from export.temperature import Fit
+from export.thresholds import Choice
+from export.writing import write
+from speechrnn.calibration import tempered
+from speechrnn.card import METADATA_KEY
+from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli.score import share_of
+from speechrnn.errors import InputError, ModelError
+from speechrnn.model import Model
+from speechrnn.recordings import Recording
+from speechrnn.scoring import Score
+from speechrnn.spotter import Spotter
+from speechrnn.training.corpus import Clip, evaluation_clips
+
+TOLERANCE = 1e-5  # between the probabilities of the new graph and the old ones with the temperature
+COMPARED = 100  # clips
+
+
+def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]) -> Fit:
+    """Fit a temperature and put it into `proto`, the graph of the model, if it helps.
+
+    Raises
+    ------
+    InputError
+        if a clip or the model can't be used, or the new graph says something else than the fit
+    """
+    posteriors = temperature.hear(model, clips)
+    found = temperature.fit(model, clips, posteriors)
+    if not found.helps:
+        return found
+    temperature.apply(proto, found.temperature, str(model.path))
+    tempered_model = _loaded(proto)
+    for i in np.unique(np.linspace(0, len(clips) - 1, COMPARED).astype(int)):
+        made = tempered_model.posteriors(model.load_clip(clips[i].sound()))
+        difference = float(np.abs(made - tempered(posteriors[i], found.temperature)).max())
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{model.path}: with the temperature, probabilities are off by {difference:.1e}: nothing is written"
+            )
+    return found
+
+
+def _loaded(proto: onnx.ModelProto) -> Model:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(proto.SerializeToString())
+        return Model(file)
+
+
+def with_thresholds(model: Model, commands: Path, others: Sequence[Recording], target: float) -> Choice:
+    """The thresholds for a wanted rate of false accepts; the streams run through the network once."""
+    spotter = Spotter(model)
+    with tempfile.TemporaryDirectory() as folder:
+        streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
+    return thresholds.choose(model, [*streams, *hear(spotter, others)], target)
+
+
+def _calibration(found: Fit) -> dict[str, Any]:
+    return {
+        "temperature": found.temperature if found.helps else 1.0,
+        "expected_calibration_error": round(found.after.error if found.helps else found.before.error, 5),
+        "expected_calibration_error_before": round(found.before.error, 5),
+        "clips": len(found.before.right),
+    }
+
+
+def _decision(choice: Choice, target: float) -> dict[str, Any]:
+    def figures(score: Score) -> dict[str, Any]:
+        shares = {"missed_share": score.missed_share, "false_accepts_per_hour": score.false_accepts_per_hour}
+        rounded = {key: None if value is None else round(value, 5) for key, value in shares.items()}
+        return rounded | {"wrong": score.wrong}
+
+    crossed = {} if choice.crossed is None else {"chosen_on_one_half_counted_on_the_other": figures(choice.crossed)}
+    hours = {"hours": round(choice.score.hours, 3), "words": choice.score.words}
+    return {"target_false_accepts_per_hour": target, **hours, **figures(choice.score), **crossed}
+
+
+def main(
+    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="an ONNX file of ours")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="the ONNX file to write")],
+    target: Annotated[float, typer.Option("--target-fa", help="False accepts per hour, at most")] = 2.0,
+    no_temperature: Annotated[
+        bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw the reliability diagram into this file")
+    ] = None,
+    data: DataOption = DATA,
+    commands: CommandsOption = None,
+    speech: SpeechOption = None,
+    noise: NoiseOption = None,
+) -> None:
+    """Calibrate the probabilities of a model, and choose its thresholds for a wanted rate of false accepts.
+
+    Example: python -m export.calibrate model.onnx calibrated.onnx --target-fa 0.5 --picture reliability.png
+    """
+    with report_errors():
+        check_writable(out, "OUT")
+        if not 0.0 <= target <= 3600.0:
+            raise InputError(f"--target-fa {target:g}: must be 0 to 3600 false accepts per hour")
+        if picture:
+            check_writable(picture, "--picture")
+            if no_temperature:
+                raise InputError(f"--picture {picture}: shows what the temperature does, so no --no-temperature")
+            from speechrnn import pictures
+        model = Model(model_path)
+        commands = commands or data / "speech_commands"
+        others = held_out_recordings(speech or data / "speech", noise or data / "noise")
+        proto, found = onnx.load_from_string(model.path.read_bytes()), None
+        if not no_temperature:
+            found = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
+        choice = with_thresholds(_loaded(proto), commands, others, target)
+        figures = model.card.figures | {"decision": _decision(choice, target)}
+        if found:
+            figures["calibration"] = _calibration(found)
+        card = replace(model.card, thresholds=choice.thresholds, figures=figures)
+        helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
+        onnx.checker.check_model(proto, full_check=True)
+        if picture and found:
+            drawn = {"as it was": found.before.bins, f"temperature {found.temperature:.2f}": found.after.bins}
+            pictures.reliability(drawn, picture)
+        write(out, proto.SerializeToString())
+        _show(choice, found)
+
+
+def _show(choice: Choice, found: Fit | None) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    table = Table("word")
+    for header in ("threshold", "said", "missed", "wrong", "false accepts"):
+        table.add_column(header, justify="right")
+    for word, counts in [*choice.score.counts.items(), ("all", choice.score.total)]:
+        if word == "all":
+            table.add_section()
+        threshold = choice.thresholds.get(word)
+        table.add_row(
+            word,
+            "" if threshold is None else f"{threshold:.4f}",
+            str(counts.said),
+            share_of(counts.misses, counts.said),
+            str(counts.wrong),
+            str(counts.false_accepts),
+        )
+    console.print(table)
+    lines = []
+    if found:
+        before, after = (f"{judged.error:.2%}" for judged in (found.before, found.after))
+        lines.append(
+            f"temperature {found.temperature:.3f}: expected calibration error {before} before, {after} after, "
+            f"on {len(found.before.right)} clips of other speakers{'' if found.helps else '; left as it was'}"
+        )
+    named = {"on this sound": choice.score, "chosen on one half of it, counted on the other": choice.crossed}
+    lines += [
+        f"{name}: {share_of(score.misses, score.words)} missed, {score.wrong} wrong, "
+        f"{score.false_accepts_per_hour:.2f} false accepts per hour in {score.hours:.2f} hours"
+        for name, score in named.items()
+        if score is not None
+    ]
+    console.print("\n".join(lines), highlight=False)
+
+
+if __name__ == "__main__":
+    typer.run(main)

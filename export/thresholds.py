@@ -1,0 +1,121 @@
+"""Posteriors of validation streams in, a threshold for each word out.
+
+The words share the false accepts that are allowed. Which word gets how many is solved exactly: each word's misses,
+wrong detections and false accepts are counted at every threshold of a grid, by the spotter with this threshold for all
+words, and of all ways to choose one for each word the best is found by dynamic programming over the false accepts
+spent. The spotter then counts anew with what was chosen, since words can be in each other's way.
+
+False accepts are rare, and a threshold that avoids just those that happened promises too much. So the choice is also
+made on each half of the sound and counted on the other.
+"""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from speechrnn.card import Card
+from speechrnn.errors import InputError
+from speechrnn.model import Model
+from speechrnn.scoring import Heard, Label, Score, judge
+from speechrnn.spotter import Spotter
+
+# Evenly spaced in log odds, so that there are many close to 1. A word that is less likely than not is never detected.
+THRESHOLDS = tuple(round(1.0 / (1.0 + math.exp(-odds)), 4) for odds in np.arange(0.0, 5.01, 0.25))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold for each word."""
+
+    thresholds: dict[str, float]
+    score: Score  # on the sound that they were chosen on
+    crossed: Score | None  # chosen on one half of the sound, counted on the other, both ways; None if that can't be
+
+
+def choose(model: Model, streams: Sequence[Heard], rate: float) -> Choice:
+    """The thresholds with the fewest misses and wrong words, and at most `rate` false accepts per hour in all streams.
+
+    Raises
+    ------
+    InputError
+        if no thresholds of the grid have so few
+    """
+    halves = split(model.card, streams)
+    counted = [
+        [judge(Spotter(model, threshold=threshold), half) for half in halves]
+        for threshold in track(
+            THRESHOLDS,
+            "trying thresholds",
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+    ]
+    allowed = math.floor(rate * sum(heard.seconds for heard in streams) / 3600.0)
+    whole = [sum(scores, Score()) for scores in counted]
+    for spent in range(allowed, -1, -1):
+        thresholds = allocate(whole, spent)
+        if thresholds is None:
+            break
+        score = judge(Spotter(model, thresholds=thresholds), streams)
+        if score.false_accepts <= allowed:
+            return Choice(thresholds, score, _crossed(model, counted, halves, rate))
+    raise InputError(f"--target-fa {rate:g}: more false accepts than that at every threshold: allow more")
+
+
+def _crossed(
+    model: Model, counted: Sequence[Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
+) -> Score | None:
+    whole = Score()
+    for own, other in ((0, 1), (1, 0)):
+        scores = [pair[own] for pair in counted]
+        thresholds = allocate(scores, math.floor(rate * scores[0].hours))
+        if thresholds is None:
+            return None
+        whole += judge(Spotter(model, thresholds=thresholds), halves[other])
+    return whole
+
+
+def allocate(scores: Sequence[Score], allowed: int) -> dict[str, float] | None:
+    """The best threshold for each word, or None if there are more than `allowed` false accepts whatever is chosen.
+
+    `scores` are what was counted at each of THRESHOLDS. Of thresholds that are as good, the highest is taken.
+    """
+    best: dict[int, tuple[int, dict[str, float]]] = {0: (0, {})}  # by false accepts spent: cost, thresholds so far
+    for word in scores[0].counts:
+        longer: dict[int, tuple[int, dict[str, float]]] = {}
+        for spent, (cost, chosen) in best.items():
+            for threshold, score in zip(reversed(THRESHOLDS), reversed(scores), strict=True):
+                counts = score.counts[word]
+                total, whole = spent + counts.false_accepts, cost + counts.misses + counts.wrong
+                if total <= allowed and (total not in longer or whole < longer[total][0]):
+                    longer[total] = whole, {**chosen, word: threshold}
+        best = longer
+    return min(best.items(), key=lambda item: (item[1][0], item[0]))[1][1] if best else None
+
+
+def split(card: Card, streams: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
+    """Two halves: recordings with words are cut in the middle, of the others every second one is in each."""
+    halves: tuple[list[Heard], list[Heard]] = ([], [])
+    others = 0
+    for heard in streams:
+        if not heard.labels:
+            halves[others % 2].append(heard)
+            others += 1
+            continue
+        blocks = round(heard.seconds / card.block_seconds) // 2
+        middle = blocks * card.block_seconds
+        before = tuple(label for label in heard.labels if label.end < middle)
+        after = tuple(
+            Label(label.start - middle, label.end - middle, label.word)
+            for label in heard.labels
+            if label.start >= middle
+        )
+        halves[0].append(Heard(heard.posteriors[:blocks], before, middle))
+        halves[1].append(Heard(heard.posteriors[blocks:], after, heard.seconds - middle))
+    return halves
