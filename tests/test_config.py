@@ -69,6 +69,7 @@ def test_an_override_beats_the_file_and_the_last_one_beats_the_first(toml):
         ("stream.rows=0", "stream", "rows", 0),
         ("stream.seconds=8", "stream", "seconds", 8.0),
         ("train.freeze_normalisation=true", "train", "freeze_normalisation", True),
+        ("train.devices=2", "train", "devices", 2),
     ],
 )
 def test_an_override_has_the_type_of_its_setting(toml, override, table, key, value):

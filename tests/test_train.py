@@ -26,10 +26,10 @@ from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
+from speechrnn.training.objective import clip_logits
 from speechrnn.training.partition import partition
 from speechrnn.training.train import (
     Run,
-    clip_logits,
     gradient_norms,
     learning_rate,
     predict,
@@ -404,7 +404,7 @@ def one_step(run, scale=1.0):
     """One update on noise; the norm of the whole gradient before clipping, and those of the layers after it."""
     run.steps = 10
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
-    run.model.network.output.weight.data.mul_(scale)
+    run.recognizer.network.output.weight.data.mul_(scale)
     _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_SEQUENCES))
     return norm, gradient_norms(run.recognizer)
 
@@ -507,20 +507,20 @@ def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, conf
 def sequence_step(run, state, fill):
     """The loss of a step on silent clips and noise in sequences, heard from this state."""
     run.steps = 10
-    run.stream_state = state
+    run.objective.stream_state = state
     clips = torch.zeros(8, 16_000)
     noise = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(0))
     targets = torch.full((2, 150), fill)
     torch.manual_seed(0)  # dropout
-    return run._loss(clips, torch.full((8,), 3), noise, targets, torch.tensor([[0, 10, 1], [1, 60, 0]])).detach()
+    return run.objective(clips, torch.full((8,), 3), noise, targets, torch.tensor([[0, 10, 1], [1, 60, 0]])).detach()
 
 
 def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *STREAMS, "stream.reset_probability=0.0")
     run._learn()
-    fresh = torch.zeros_like(run.stream_state)
+    fresh = torch.zeros_like(run.objective.stream_state)
     first = sequence_step(run, fresh, 1)
-    heard = run.stream_state
+    heard = run.objective.stream_state
     assert heard.shape == (2, run.recognizer.state_size)
     assert heard.any()
     assert not heard.requires_grad  # a step learns from its own sound
@@ -536,7 +536,7 @@ def test_the_stream_counts_by_its_weight(config_file, tmp_path):
     for weight in (0.0, 1.0, 3.0):
         run = start(config_file, tmp_path / str(weight), *STREAMS, f"stream.weight={weight}")
         run._learn()
-        losses.append(float(sequence_step(run, torch.zeros_like(run.stream_state), 1)))
+        losses.append(float(sequence_step(run, torch.zeros_like(run.objective.stream_state), 1)))
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
 
