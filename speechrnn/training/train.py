@@ -82,12 +82,12 @@ class Run:
             raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
         if not resume and self.last.exists():
             raise ConfigError(f"{folder}: holds a run already: use --resume, or --run-folder for a new one")
+        self.labels = corpus.task_labels(config.data.task)
         self.fabric = launch(config)
         self.first = self.fabric.is_global_zero
         self.console = console if self.first else Console(quiet=True)
         torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // self.fabric.world_size))
         self.fabric.seed_everything(config.train.seed, verbose=False)
-        self.labels = corpus.task_labels(config.data.task)
         self.history: list[dict[str, float]] = []
         self.step = 0
         with together(self.fabric):
