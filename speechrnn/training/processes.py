@@ -9,6 +9,8 @@ import contextlib
 import logging
 import os
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any, cast
@@ -40,6 +42,9 @@ def launch(config: Config) -> Fabric:
     _check_shares(config, devices * nodes)
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # no banner
     warnings.filterwarnings("ignore", "Grad strides do not match")  # of depthwise kernels: a copy of a few numbers
+    if os.environ.get("LOCAL_RANK", "0") != "0" and not torchrun:  # the first process has started this one
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends the others
+        threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     try:
         fabric = Fabric(
             accelerator=train.accelerator,
@@ -52,8 +57,6 @@ def launch(config: Config) -> Fabric:
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         asked = f"{devices} devices, train.accelerator = {train.accelerator}, train.precision = {train.precision}"
         raise ConfigError(f"train: this machine can't give {asked}: {error}") from None
-    if not fabric.is_global_zero and not torchrun:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends the others
     atexit.register(_end, getattr(fabric.strategy.launcher, "procs", []))
     return fabric
 
@@ -71,9 +74,16 @@ def _check_shares(config: Config, processes: int) -> None:
 
 
 def _end(others: list) -> None:
-    """However the first process ends, none is left behind, waiting for it."""
+    """When the first process leaves, none is left behind, waiting for it."""
     for process in others:
         process.kill()
+
+
+def _follow(first: int) -> None:
+    """End with the first process even if that was killed, perhaps before this one has met it."""
+    while os.getppid() == first:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 @contextlib.contextmanager
