@@ -69,6 +69,7 @@ def test_an_override_beats_the_file_and_the_last_one_beats_the_first(toml):
         ("stream.rows=0", "stream", "rows", 0),
         ("stream.seconds=8", "stream", "seconds", 8.0),
         ("train.freeze_normalisation=true", "train", "freeze_normalisation", True),
+        ("train.devices=2", "train", "devices", 2),
     ],
 )
 def test_an_override_has_the_type_of_its_setting(toml, override, table, key, value):
@@ -94,6 +95,9 @@ def test_a_string_keeps_the_spelling_that_it_was_given(toml, text):
         ("[train]\nepochs = true", "train.epochs"),
         ("[train]\nepochs = 0", "train.epochs"),
         ("[train]\nbatch_size = 0", "train.batch_size"),
+        ("[train]\ndevices = 0", "train.devices"),
+        ('[train]\nstrategy = "fsdp"', "train.strategy"),
+        ('[train]\nprecision = "16-true"', "train.precision"),
         ("[train]\nlearning_rate = true", "train.learning_rate"),
         ("[train]\nlearning_rate = nan", "train.learning_rate"),
         ("[train]\nlearning_rate = inf", "train.learning_rate"),

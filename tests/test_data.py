@@ -300,6 +300,23 @@ def test_twins_are_the_same_clips_recorded_twice(folder):
     assert torch.equal(audio[: BATCH // 2], audio[BATCH // 2 :])  # with one level there is but one way to record
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_parts_of_a_batch_make_the_whole(folder, processes):
+    augment = replace(QUIET, twins=True, gain_probability=1.0)
+    stream = StreamConfig(rows=4, seconds=3.0, speech_share=0.0, joined_share=0.0, noise_share=0.0)
+    chosen = settings(folder, augment, stream=stream)
+    *whole, words = TrainingData(chosen, LABELS)[1]
+    parts = [TrainingData(chosen, LABELS, process=p, processes=processes)[1] for p in range(processes)]
+    for process, (*tensors, own_words) in enumerate(parts):
+        for tensor, of_all in zip(tensors, whole, strict=True):
+            assert torch.equal(tensor, of_all[process::processes])
+        first, second = tensors[1].chunk(2)
+        assert torch.equal(first, second)  # twins have stayed together
+        there = [[row * processes + process, *rest] for row, *rest in own_words.tolist()]
+        assert there == [word for word in words.tolist() if word[0] % processes == process]
+    assert sum(len(part[4]) for part in parts) == len(words) > 2
+
+
 def test_twins_differ_in_level(folder):
     augment = replace(QUIET, twins=True, gain_probability=1.0)
     audio = TrainingData(settings(folder, augment), LABELS)[0][0]

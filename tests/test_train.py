@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pickle
+import shutil
 import signal
 import struct
 import subprocess
@@ -26,10 +27,10 @@ from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
+from speechrnn.training.objective import clip_logits
 from speechrnn.training.partition import partition
 from speechrnn.training.train import (
     Run,
-    clip_logits,
     gradient_norms,
     learning_rate,
     predict,
@@ -404,7 +405,7 @@ def one_step(run, scale=1.0):
     """One update on noise; the norm of the whole gradient before clipping, and those of the layers after it."""
     run.steps = 10
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
-    run.model.network.output.weight.data.mul_(scale)
+    run.recognizer.network.output.weight.data.mul_(scale)
     _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_SEQUENCES))
     return norm, gradient_norms(run.recognizer)
 
@@ -507,20 +508,20 @@ def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, conf
 def sequence_step(run, state, fill):
     """The loss of a step on silent clips and noise in sequences, heard from this state."""
     run.steps = 10
-    run.stream_state = state
+    run.objective.stream_state = state
     clips = torch.zeros(8, 16_000)
     noise = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(0))
     targets = torch.full((2, 150), fill)
     torch.manual_seed(0)  # dropout
-    return run._loss(clips, torch.full((8,), 3), noise, targets, torch.tensor([[0, 10, 1], [1, 60, 0]])).detach()
+    return run.objective(clips, torch.full((8,), 3), noise, targets, torch.tensor([[0, 10, 1], [1, 60, 0]])).detach()
 
 
 def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *STREAMS, "stream.reset_probability=0.0")
     run._learn()
-    fresh = torch.zeros_like(run.stream_state)
+    fresh = torch.zeros_like(run.objective.stream_state)
     first = sequence_step(run, fresh, 1)
-    heard = run.stream_state
+    heard = run.objective.stream_state
     assert heard.shape == (2, run.recognizer.state_size)
     assert heard.any()
     assert not heard.requires_grad  # a step learns from its own sound
@@ -536,7 +537,7 @@ def test_the_stream_counts_by_its_weight(config_file, tmp_path):
     for weight in (0.0, 1.0, 3.0):
         run = start(config_file, tmp_path / str(weight), *STREAMS, f"stream.weight={weight}")
         run._learn()
-        losses.append(float(sequence_step(run, torch.zeros_like(run.stream_state), 1)))
+        losses.append(float(sequence_step(run, torch.zeros_like(run.objective.stream_state), 1)))
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
 
@@ -649,3 +650,170 @@ def test_damaged_bytes_are_refused_whatever_they_break(tmp_path, good_checkpoint
         except ModelError:
             refusals += 1
     assert refusals > 50
+
+
+# several processes
+
+
+# Without what each process draws for itself: dropout, masks, the statistics of batch normalisation.
+AS_ONE = (
+    "network.dropout=0",
+    "augment.frequency_masks=0",
+    "augment.time_masks=0",
+    "train.freeze_normalisation=true",
+    "stream.rows=4",
+    "stream.seconds=3",
+    "stream.reset_probability=0.3",
+    "train.batch_size=24",
+)
+# What the installed command `speechrnn` is.
+SCRIPT = "import sys\nfrom speechrnn.__main__ import main\nsys.exit(main())\n"
+
+
+def command(start, config_file, folder, *overrides, resume=False):
+    """`speechrnn train` in two processes."""
+    if start == "script":
+        file = folder.parent / "speechrnn"
+        file.write_text(SCRIPT)
+        program, options = [sys.executable, file], ["--devices", "2"]
+    elif start == "torchrun":
+        torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m"]
+        program, options = [sys.executable, "-m", *torchrun, "speechrnn"], ["--strategy", "ddp"]
+    else:
+        program, options = [sys.executable, "-m", "speechrnn"], ["--devices", "2", "--strategy", "ddp"]
+    settings = [part for override in overrides for part in ("--set", override)]
+    return subprocess.run(
+        [*program, "train", config_file, "--run-folder", folder, *settings, *options, *["--resume"] * resume],
+        cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(config_file, tmp_path_factory):
+    """Run folders of one process after two epochs, and after a third one in another run."""
+    two, three = (tmp_path_factory.mktemp("runs") / name for name in ("two", "three"))
+    start(config_file, two, *AS_ONE, "train.epochs=2").fit()
+    shutil.copytree(two, three)
+    start(config_file, three, *AS_ONE, "train.epochs=3", resume=True).fit()
+    return two, three
+
+
+def same_within_rounding(first, second):
+    curves = [[row["training_loss"] for row in metrics(folder)] for folder in (first, second)]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    a, b = checkpoint.read(first / "last.pt"), checkpoint.read(second / "last.pt")
+    assert a["step"] == b["step"]
+    for part in ("current", "weights"):
+        assert a[part].keys() == b[part].keys()
+        for name in a[part]:
+            torch.testing.assert_close(a[part][name], b[part][name], rtol=0.0, atol=1e-3)
+    assert list(metrics(first)[0]) == list(metrics(second)[0])
+    return True
+
+
+@pytest.mark.parametrize("how", ["module", "torchrun"])
+def test_two_processes_learn_what_one_learns(alone, config_file, tmp_path, how):
+    folder = tmp_path / "run"
+    run = command(how, config_file, folder, *AS_ONE, "train.epochs=2")
+    assert run.returncode == 0, run.stderr
+    assert same_within_rounding(folder, alone[0])
+    assert run.stdout.count("best: ") == run.stdout.count("export it: ") == 1
+    assert min(png_size(folder / "confusion.png")) >= 300
+    assert events(folder)["training_loss"].keys() == {0, 1}
+    if how == "module":  # and one goes on with what two have begun
+        start(config_file, folder, *AS_ONE, "train.epochs=3", resume=True).fit()
+        assert same_within_rounding(folder, alone[1])
+
+
+def test_two_processes_go_on_with_what_one_has_begun(alone, config_file, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(alone[0], folder)
+    run = command("script", config_file, folder, *AS_ONE, "train.epochs=3", resume=True)
+    assert run.returncode == 0, run.stderr
+    assert same_within_rounding(folder, alone[1])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["train.learning_rate=1e30", "train.warmup_share=0.0"], "train.learning_rate"),  # when all have learnt
+        (["data.folder=missing"], "missing"),  # when all read
+    ],
+)
+def test_what_is_wrong_ends_both_processes_with_one_line(config_file, tmp_path, overrides, named):
+    run = command("module", config_file, tmp_path / "run", *overrides)  # it waits for both to close their stderr
+    assert run.returncode == 2
+    assert len(run.stderr.strip().splitlines()) == 1, run.stderr
+    assert named in run.stderr
+    assert not (tmp_path / "run" / "last.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["train.batch_size=9"], r"train\.batch_size: 9 .* 2 processes: make it a multiple of 2"),
+        (["augment.twins=true", "train.batch_size=6"], r"train\.batch_size: 6 .* multiple of 4"),
+        (["stream.rows=3"], r"stream\.rows: 3 .* multiple of 2"),
+        (["train.accelerator=cuda"], r"train\.accelerator = cuda"),
+    ],
+)
+def test_what_two_processes_cannot_share_is_said_before_they_start(config_file, tmp_path, overrides, named):
+    if "train.accelerator=cuda" in overrides and torch.cuda.device_count() > 1:
+        pytest.skip("there are two GPUs")
+    with pytest.raises(ConfigError, match=named):
+        start(config_file, tmp_path / "run", "train.devices=2", *overrides)
+    assert not (tmp_path / "run").exists()
+
+
+# mixed precision
+
+
+def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
+    """The network computes in 16 bits, the front end doesn't: frames and the tail of the state are those of 32 bits."""
+    run = start(config_file, tmp_path / "run", *STREAMS, "train.precision=bf16-mixed")
+    heard, widths = [], []
+    normalise = run.recognizer.network.normalise
+    run.recognizer.network.normalise = lambda frames: heard.append(frames) or normalise(frames)
+    run.recognizer.network.features.register_forward_hook(lambda _, __, out: widths.append(out.dtype))
+    audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
+    stream = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(1))
+    run.steps = 10
+    words = torch.tensor([[0, 10, 1]])
+    loss, norm = run._train_step((audio, torch.arange(8) % 4, stream, torch.full((2, 150), 1), words))
+    assert 0 < loss < float("inf")
+    assert 0 < norm < float("inf")
+    assert widths == [torch.bfloat16] * 2
+    front_end = run.recognizer.front_end
+    expected, tail = front_end(stream, torch.zeros(2, front_end.tail_length))
+    assert torch.equal(heard[1], expected)
+    assert torch.equal(run.objective.stream_state[:, : front_end.tail_length], tail)
+    assert all(weight.dtype == torch.float32 for weight in run.recognizer.parameters())
+
+
+def test_a_run_in_mixed_precision_learns(config_file, tmp_path):
+    assert start(config_file, tmp_path / "run", "train.precision=bf16-mixed").fit()["validation_accuracy"] > 0.6
+
+
+@pytest.mark.parametrize("precision", ["16-mixed", "32-true"])
+@pytest.mark.filterwarnings("ignore")  # on a CPU, Fabric takes bf16-mixed for 16-mixed, and says so
+def test_a_gradient_too_large_for_16_bits_is_no_divergence(config_file, tmp_path, precision):
+    """The scale of the loss starts high, and steps are left out until it fits."""
+    run = start(config_file, tmp_path / "run", f"train.precision={precision}", "train.epochs=1")
+    step = run._train_step
+
+    def overflows(batch):
+        loss, norm = step(batch)
+        return loss, norm if run.step > 1 else float("inf")
+
+    run._train_step = overflows
+    if precision == "16-mixed":
+        run.fit()
+        assert 0 < metrics(tmp_path / "run")[0]["gradient_norm_max"] < float("inf")
+    else:
+        with pytest.raises(ConfigError, match="diverged"):
+            run.fit()

@@ -134,12 +134,18 @@ class TrainConfig:
     start_from: str = ""  # a checkpoint whose weights are the first ones, for a recipe in stages
     accelerator: str = "auto"
     freeze_normalisation: bool = False  # batch normalisation keeps its statistics: for a stage on converged weights
-    precision: str = "32-true"
+    devices: int = 1  # processes, each with a GPU or a part of the cores, and a part of every batch
+    strategy: str = "auto"  # auto | ddp: how several learn together (auto is ddp where there are several)
+    precision: str = "32-true"  # 32-true | bf16-mixed | 16-mixed: in 16 bits what may be, which is faster on a GPU
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "devices"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}: {getattr(self, name)} is less than 1")
+        known = {"strategy": ("auto", "ddp"), "precision": ("32-true", "bf16-mixed", "16-mixed")}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise ConfigError(f"train.{name}: {getattr(self, name)!r} is not one of {', '.join(values)}")
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,17 @@ def sequences(config: Config, sounds: Sounds, labels: Sequence[str]) -> Sequence
     return Sequences(config.stream, sounds, labels, Augment(config.augment), block_length)
 
 
+def part(batch: Batch, process: int, processes: int) -> Batch:
+    """The rows of one process; twins, which are half a batch apart, stay together where all parts are equally large."""
+    *tensors, words = batch
+    words = words[words[:, 0] % processes == process]
+    words[:, 0] //= processes
+    audio, target, stream, stream_target = (tensor[process::processes].contiguous() for tensor in tensors)
+    return audio, target, stream, stream_target, words
+
+
 class TrainingData(Dataset):
-    """Item i is the i-th batch of the epoch.
+    """Item i is the i-th batch of the epoch, or one process's part of it.
 
     Clips: audio float32 [batch, samples], labels int64 [batch]. Sequences: audio float32 [rows, samples], targets
     int64 [rows, blocks] and words int64 [words, 3] as in `Sequences.batch`; all empty where `stream.rows` is 0.
@@ -51,10 +60,19 @@ class TrainingData(Dataset):
     config : Config
     labels : sequence of str
     progress : function(done, total), called while files are read
+    process, processes : which part of each batch, of how many; see `part`
     """
 
-    def __init__(self, config: Config, labels: Sequence[str], progress: Progress = lambda done, total: None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        labels: Sequence[str],
+        progress: Progress = lambda done, total: None,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.config, self.labels, self.epoch = config, tuple(labels), 0
+        self.process, self.processes = process, processes
         self.sounds = Sounds(config.data, labels, "training", progress)
         self.augment = Augment(config.augment)
         self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
@@ -110,7 +128,7 @@ class TrainingData(Dataset):
         batch = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail)
         target = torch.tensor([label for _, label in chosen]).repeat(len(batch) // size)
         stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES
-        return batch, target, *stream
+        return part((batch, target, *stream), self.process, self.processes)
 
     def validation_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
         """A fixed set of sequences of sound that is never trained on; empty where there are none."""

@@ -48,8 +48,8 @@ def machine(rng: np.random.Generator, samples: int) -> np.ndarray:
     for _ in range(rng.integers(0, 3)):
         depth, rate = rng.uniform(0.0, 1.0), 10.0 ** rng.uniform(-1.0, 1.3)
         sound *= 1.0 - depth * (0.5 + 0.5 * np.sin(2.0 * np.pi * (rate * time + rng.random())))
-    pitch, swing, rate = rng.uniform(30.0, 400.0), rng.uniform(0.0, 0.2), rng.uniform(0.05, 2.0)
-    pitch = pitch * (1.0 + swing * np.sin(2.0 * np.pi * rate * time))
+    middle, swing, rate = rng.uniform(30.0, 400.0), rng.uniform(0.0, 0.2), rng.uniform(0.05, 2.0)
+    pitch = middle * (1.0 + swing * np.sin(2.0 * np.pi * rate * time))
     phase = 2.0 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
     for k in range(1, rng.integers(2, 20)):
         sound += rng.uniform(0.0, 1.0) / k * np.sin(k * phase)

@@ -136,7 +136,8 @@ class Recognizer(nn.Module):
     def logits(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """As `forward`, before the softmax; training may mask parts of the normalised frames on the way."""
         tail, rest = state.split([self.front_end.tail_length, self.network.state_size], dim=1)
-        with torch.no_grad():  # the front end has nothing to learn
+        # The front end has nothing to learn, and powers of sound over 100 dB don't fit into the 16 bits of autocast.
+        with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
             frames, next_tail = self.front_end(audio, tail)
         frames = self.network.normalise(frames)
         logits, next_rest = self.network(frames if spec_augment is None else spec_augment(frames), rest)

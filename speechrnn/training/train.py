@@ -6,11 +6,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sklearn.metrics import confusion_matrix, recall_score
@@ -20,15 +20,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from speechrnn import pictures
-from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint, corpus
-from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config, TrainConfig, from_dict
 from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors
-from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
 from speechrnn.training.network import Recognizer
-from speechrnn.training.sounds import CLIP_SAMPLES
+from speechrnn.training.objective import Objective, clip_logits, stream_loss
+from speechrnn.training.processes import launch, together
 
 
 def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
@@ -59,12 +57,6 @@ def gradient_norms(network: nn.Module) -> dict[str, float]:
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
-def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
-    """Log posterior [batch, labels] of clips [batch, samples], from a fresh state, as `Model.decide` takes it."""
-    logits, _ = model.logits(audio, audio.new_zeros(len(audio), model.state_size), spec_augment)
-    return clearest(smooth(logits.softmax(-1)), model.labels)
-
-
 @torch.no_grad()
 def evaluation_logits(model: Recognizer, audio: Tensor, batch_size: int = 128) -> Tensor:
     """Log posteriors [clips, labels] without dropout, a batch at a time."""
@@ -78,72 +70,120 @@ def predict(model: Recognizer, audio: Tensor) -> Tensor:
 
 
 class Run:
-    """One training run, in its folder. `resume` goes on from the last finished epoch."""
+    """One training run, in its folder. `resume` goes on from the last finished epoch.
 
-    stream_state: Tensor  # [rows, state_size], of the sequences so far
+    Where there are several processes, each has such an object, and the first one alone prints and writes.
+    """
 
     def __init__(self, config: Config, folder: Path, resume: bool, console: Console) -> None:
-        self.config, self.folder, self.console = config, folder, console
+        self.config, self.folder = config, folder
         self.last, self.best = folder / "last.pt", folder / "best.pt"
         if resume and not self.last.exists():
             raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
         if not resume and self.last.exists():
             raise ConfigError(f"{folder}: holds a run already: use --resume, or --run-folder for a new one")
-        train = config.train
-        torch.set_num_threads(train.threads or os.cpu_count() or 1)
-        self.fabric = Fabric(accelerator=train.accelerator, devices=1, precision=cast(Any, train.precision))
-        self.fabric.seed_everything(train.seed, verbose=False)
         self.labels = corpus.task_labels(config.data.task)
-        recognizer = Recognizer(config, self.labels)
+        self.fabric = launch(config)
+        self.first = self.fabric.is_global_zero
+        self.console = console if self.first else Console(quiet=True)
+        torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // self.fabric.world_size))
+        self.fabric.seed_everything(config.train.seed, verbose=False)
+        self.history: list[dict[str, float]] = []
+        self.step = 0
+        with together(self.fabric):
+            self._build(resume)
+        # Not with `Fabric.setup`, whose mixed precision would round the sound itself to 16 bits.
+        self.loss = self.fabric.strategy.setup_module(self.objective)
+
+    def _build(self, resume: bool) -> None:
+        """The network and what learns it: new, from another run's weights, or as this run left them."""
+        train = self.config.train
+        self.recognizer = Recognizer(self.config, self.labels)
         if train.start_from and not resume:
-            self._load(recognizer, Path(train.start_from), "weights")
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(recognizer), lr=train.learning_rate)
-        self.model, self.optimizer = self.fabric.setup(recognizer, self.optimizer, _reapply_compile=False)
-        self.recognizer: Recognizer = self.model.module
+            self._load(Path(train.start_from), "weights")
+        if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
+            self.recognizer = nn.SyncBatchNorm.convert_sync_batchnorm(self.recognizer)
+        self.fabric.to_device(self.recognizer)
+        optimizer = torch.optim.AdamW(self._parameter_groups(), lr=train.learning_rate)
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         self.average = AveragedModel(
             self.recognizer, multi_avg_fn=moving_average(train.average_decay), use_buffers=True
         )
-        self.spec_augment = SpecAugment(config.augment)
-        self.history: list[dict[str, float]] = []
-        self.step = 0
-        self._forget()
+        self.objective = Objective(self.config, self.recognizer, self.fabric)
         if resume:
             self._restore()
 
-    def _parameter_groups(self, recognizer: Recognizer) -> list[dict[str, Any]]:
+    def _parameter_groups(self) -> list[dict[str, Any]]:
         """Weight decay on matrices and kernels, none on biases and normalisation."""
-        decayed = [p for p in recognizer.parameters() if p.ndim > 1]
-        others = [p for p in recognizer.parameters() if p.ndim <= 1]
+        decayed = [p for p in self.recognizer.parameters() if p.ndim > 1]
+        others = [p for p in self.recognizer.parameters() if p.ndim <= 1]
         return [
             {"params": decayed, "weight_decay": self.config.train.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
 
-    def _load(self, recognizer: Recognizer, path: Path, which: str) -> dict[str, Any]:
+    def _load(self, path: Path, which: str) -> dict[str, Any]:
         """Put the weights of a checkpoint into the recognizer, if it is of the same kind; returns the checkpoint."""
         content = checkpoint.read(path)
         before, now = from_dict(content["config"]), self.config
         same = (before.front_end, before.network) == (now.front_end, now.network)
         if not same or content["labels"] != list(self.labels):
             raise ConfigError(f"{path}: was trained with another network, front end or task: start a run without it")
-        recognizer.load_state_dict(content[which])
+        self.recognizer.load_state_dict(content[which])
         return content
 
     def _restore(self) -> None:
-        content = self._load(self.recognizer, self.last, "current")
+        content = self._load(self.last, "current")
         self.average.load_state_dict(content["average"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.history, self.step = content["history"], content["step"]
 
     def fit(self) -> dict[str, float]:
-        """Train to the last epoch; returns the metrics of the best one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.toml").write_text(self.config.to_toml(), encoding="utf-8")
+        """Train to the last epoch; returns the metrics of the best one (of the last one if it isn't the first process).
+
+        Raises
+        ------
+        ConfigError
+            if the sound can't be used, or the loss becomes infinite
+        """
+        with together(self.fabric):
+            self._prepare()
+        if not self.history:
+            self._measure_rates()
+        board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) if self.first else None
+        with board or nullcontext():
+            for epoch in range(len(self.history), self.config.train.epochs):
+                metrics = self._epoch(epoch)
+                self.history.append(metrics)
+                if board:
+                    for key, value in metrics.items():
+                        board.add_scalar(key, value, epoch)
+                    board.flush()
+                    self._keep(metrics)
+        if self.first:
+            self._finish()
+        self.fabric.barrier()
+        return self._best() if self.first else self.history[-1]
+
+    def _prepare(self) -> None:
+        """Read sound into memory, and keep the settings."""
+        if self.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "config.toml").write_text(self.config.to_toml(), encoding="utf-8")
         with self._progress() as bar:
             reading = bar.add_task("reading sound", total=None)
             self.data = TrainingData(
-                self.config, self.labels, lambda done, total: bar.update(reading, completed=done, total=total)
+                self.config,
+                self.labels,
+                lambda done, total: bar.update(reading, completed=done, total=total),
+                self.fabric.global_rank,
+                self.fabric.world_size,
             )
+            self.steps = self.config.train.epochs * len(self.data)
+            if not self.steps:
+                raise ConfigError("train.batch_size: is larger than an epoch has clips")
+            if not self.first:
+                return
             held_out = corpus.evaluation_clips(self.config.data.folder, self.labels, "validation")
             self.validation = [
                 self.fabric.to_device(t) for t in evaluation_tensors(held_out, self.labels, self.config.tail_seconds)
@@ -154,25 +194,14 @@ class Run:
             f"{len(self.data.sounds.clips)} training clips, {len(self.data) * self.data.clips_per_batch} an epoch;"
             f" {len(held_out)} validation clips; {parameters} parameters; run folder {self.folder}"
         )
-        self.steps = self.config.train.epochs * len(self.data)
-        if not self.steps:
-            raise ConfigError("train.batch_size: is larger than an epoch has clips")
-        if not self.history:
-            self._measure_rates()
-        with SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) as board:
-            for epoch in range(len(self.history), self.config.train.epochs):
-                metrics = self._epoch(epoch)
-                for key, value in metrics.items():
-                    board.add_scalar(key, value, epoch)
-                board.flush()
-                self._keep(metrics)
+
+    def _finish(self) -> None:
         best = self._best()
         self._write_metrics()  # once more: the run may have been killed between checkpoint and metrics
         self._draw()
         self.console.print(
             f"best: {best['validation_accuracy']:.2%} of the validation clips, epoch {best['epoch']:.0f} -> {self.best}"
         )
-        return best
 
     def _best(self) -> dict[str, float]:
         """Clips alone are judged by accuracy. With streams the last epoch counts: false alarms become rarer to the end.
@@ -188,45 +217,15 @@ class Run:
         return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, transient=True)
 
     def _batches(self) -> Iterable[Batch]:
-        """The batches of the epoch, on the device."""
-        return cast(Iterable, self.fabric.setup_dataloaders(self.data.loader()))
-
-    def _loss(self, audio: Tensor, target: Tensor, stream: Tensor, stream_target: Tensor, words: Tensor) -> Tensor:
-        """Of clips, each from a fresh state, and of sequences, which go on where those of the last step ended."""
-        train, logits = self.config.train, clip_logits(self.recognizer, audio, self.spec_augment)
-        loss = F.cross_entropy(logits, target, label_smoothing=train.label_smoothing)
-        if train.consistency:
-            loss = loss + train.consistency * divergence(*logits.chunk(2))
-        if len(stream):
-            fresh = torch.rand(len(stream), 1, device=stream.device) < self.config.stream.reset_probability
-            state = torch.where(fresh, 0.0, self.stream_state)
-            logits, state = self.recognizer.logits(stream, state, self.spec_augment)
-            self.stream_state = state.detach()
-            loss = loss + self.config.stream.weight * self._stream_loss(logits, stream_target, words)
-        return loss
-
-    def _forget(self) -> None:
-        """Fresh states for the streams."""
-        size = self.config.stream.rows, self.recognizer.state_size
-        self.stream_state = torch.zeros(*size, device=self.fabric.device)
-
-    def _stream_loss(self, logits: Tensor, targets: Tensor, words: Tensor) -> Tensor:
-        """Of blocks, of words at their clearest moments, and of the moments nearest to a false alarm."""
-        posterior, c = logits.softmax(-1), self.config
-        loss = block_losses(logits, targets, self.labels).mean()
-        if len(words):
-            blocks = (CLIP_SAMPLES + int(c.tail_seconds * SAMPLE_RATE)) // self.recognizer.block_length
-            heard = word_logits(posterior, words[:, :2], blocks, self.labels)
-            loss = loss + F.cross_entropy(heard, words[:, 2], label_smoothing=c.train.label_smoothing)
-        alarms = alarm_losses(posterior, targets, self.labels)
-        return loss + alarms.mean() if len(alarms) else loss
+        """This process's part of the batches of the epoch, on its device."""
+        return cast(Iterable, self.fabric.setup_dataloaders(self.data.loader(), use_distributed_sampler=False))
 
     def _learn(self) -> None:
         """Put the network into training mode."""
-        self.model.train()
+        self.recognizer.train()
         if self.config.train.freeze_normalisation:
             for module in self.recognizer.modules():
-                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.SyncBatchNorm):
                     module.eval()
 
     def _train_step(self, batch: Batch) -> tuple[float, float]:
@@ -235,11 +234,11 @@ class Run:
             group["lr"] = learning_rate(self.step, self.steps, self.config.train)
         self._learn()
         with self.fabric.autocast():
-            loss = self._loss(*batch)
+            loss = self.loss(*batch)
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
         norm: Any = self.fabric.clip_gradients(
-            self.model, self.optimizer, max_norm=self.config.train.clip_gradient_norm, error_if_nonfinite=False
+            self.recognizer, self.optimizer, max_norm=self.config.train.clip_gradient_norm, error_if_nonfinite=False
         )
         self.optimizer.step()
         self.average.update_parameters(self.recognizer)
@@ -247,10 +246,10 @@ class Run:
         return loss.item(), float(norm)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
-        seed = (self.config.train.seed * 100_003 + epoch) % 2**32  # a resumed run draws the same
-        self.fabric.seed_everything(seed, verbose=False)
+        seed = (self.config.train.seed + self.fabric.global_rank) * 100_003 + epoch  # a resumed run draws the same
+        self.fabric.seed_everything(seed % 2**32, verbose=False)
         self.data.set_epoch(epoch)
-        self._forget()  # so that a resumed run does the same
+        self.objective.forget()  # so that a resumed run does the same
         losses, norms, clips, started = [], [], 0, time.perf_counter()
         with self._progress() as bar:
             task = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.data))
@@ -258,49 +257,55 @@ class Run:
                 loss, norm = self._train_step(batch)
                 losses.append(loss)
                 norms.append(norm)
-                clips += len(batch[0])
+                clips += len(batch[0]) * self.fabric.world_size
                 bar.update(task, advance=1, description=f"epoch {epoch + 1}/{self.config.train.epochs} loss {loss:.3f}")
         seconds = time.perf_counter() - started
-        if not all(map(math.isfinite, losses + norms)):
-            raise ConfigError("training diverged (a loss or gradient is not finite): lower train.learning_rate")
+        losses = cast(Tensor, self.fabric.all_reduce(torch.tensor(losses))).tolist()  # each process has had a part
+        finite = [norm for norm in norms if math.isfinite(norm)]
+        skipped = (
+            self.config.train.precision == "16-mixed"
+        )  # it leaves out a step whose gradient doesn't fit into 16 bits
+        with together(self.fabric):
+            if not all(map(math.isfinite, losses)) or not (finite if skipped else finite == norms):
+                raise ConfigError("training diverged (a loss or gradient is not finite): lower train.learning_rate")
         clipped = max(1.0, norms[-1] / self.config.train.clip_gradient_norm)
         layers = {
             layer: norm * clipped for layer, norm in gradient_norms(self.recognizer).items()
         }  # as before clipping
-        audio, target = self.validation
-        logits = evaluation_logits(cast(Recognizer, self.average.module), audio)
-        recalls = recall_score(
-            target.cpu(), logits.argmax(1).cpu(), labels=target.unique().tolist(), average=None, zero_division=0.0
-        )
-        clip_loss = F.cross_entropy(logits, target).item()
-        stream_loss = self._validation_stream_loss()
         return {
             "epoch": epoch + 1,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
             "training_loss": sum(losses) / len(losses),
-            "validation_loss": clip_loss + self.config.stream.weight * stream_loss,
-            "validation_stream_loss": stream_loss,
-            "validation_accuracy": (logits.argmax(1) == target).float().mean().item(),
-            "validation_recall_min": float(min(recalls)),
-            "gradient_norm": sum(norms) / len(norms),
-            "gradient_norm_max": max(norms),
+            **(self._evaluate() if self.first else {}),
+            "gradient_norm": sum(finite) / len(finite),
+            "gradient_norm_max": max(finite),
             "clips_per_second": clips / seconds,
             **{f"gradient_norm/{layer}": value for layer, value in layers.items()},
         }
 
     @torch.no_grad()
-    def _validation_stream_loss(self) -> float:
-        """Of sequences of sound never trained on, with the averaged weights; 0 where clips alone are trained."""
-        stream, targets, words = self.validation_streams
-        if not len(stream):
-            return 0.0
+    def _evaluate(self) -> dict[str, float]:
+        """With the averaged weights, on clips and on sequences of sound that is never trained on."""
         average = cast(Recognizer, self.average.module)
-        logits, _ = average.logits(stream, stream.new_zeros(len(stream), average.state_size))
-        return self._stream_loss(logits, targets, words).item()
+        audio, target = self.validation
+        logits = evaluation_logits(average, audio)
+        recalls = recall_score(
+            target.cpu(), logits.argmax(1).cpu(), labels=target.unique().tolist(), average=None, zero_division=0.0
+        )
+        stream, stream_target, words = self.validation_streams
+        of_streams = 0.0  # where clips alone are trained
+        if len(stream):
+            heard, _ = average.logits(stream, stream.new_zeros(len(stream), average.state_size))
+            of_streams = stream_loss(self.config, average, heard, stream_target, words).item()
+        return {
+            "validation_loss": F.cross_entropy(logits, target).item() + self.config.stream.weight * of_streams,
+            "validation_stream_loss": of_streams,
+            "validation_accuracy": (logits.argmax(1) == target).float().mean().item(),
+            "validation_recall_min": float(min(recalls)),
+        }
 
     def _keep(self, metrics: dict[str, float]) -> None:
         """Checkpoints and metrics; everything that a killed run goes on from is in one file."""
-        self.history.append(metrics)
         shared = {
             "config": self.config.to_dict(),
             "labels": list(self.labels),
@@ -343,8 +348,10 @@ class Run:
             clips, started = 0, 0.0
             for number, batch in enumerate(itertools.islice(source, batches + ahead)):
                 if learn:
-                    self._loss(*batch).backward()
-                clips += len(batch[0])
+                    with self.fabric.autocast():
+                        loss = self.loss(*batch)
+                    self.fabric.backward(loss)
+                clips += len(batch[0]) * self.fabric.world_size
                 if number + 1 == ahead:  # by now workers have started and prepared all that they may prepare beforehand
                     clips, started = 0, time.perf_counter()
             return clips / max(time.perf_counter() - started, 1e-9)

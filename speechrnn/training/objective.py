@@ -1,0 +1,75 @@
+"""The loss of a training step, as one module: sound and targets in, one number out."""
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.augment import SpecAugment
+from speechrnn.training.config import Config
+from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
+from speechrnn.training.network import Recognizer
+from speechrnn.training.processes import own_rows, shares
+from speechrnn.training.sounds import CLIP_SAMPLES
+
+
+def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
+    """Log posterior [batch, labels] of clips [batch, samples], from a fresh state, as `Model.decide` takes it."""
+    logits, _ = model.logits(audio, audio.new_zeros(len(audio), model.state_size), spec_augment)
+    return clearest(smooth(logits.float().softmax(-1)), model.labels)
+
+
+def stream_loss(
+    config: Config, model: Recognizer, logits: Tensor, targets: Tensor, words: Tensor, fabric: Fabric | None = None
+) -> Tensor:
+    """Of blocks, of words at their clearest moments, and of the moments nearest to a false alarm.
+
+    Logits [rows, blocks, labels]; targets and words as in `Sequences.batch`. With `fabric`, the rows are this
+    process's part of a batch, and the average of the losses of all processes is the loss of the whole.
+    """
+    logits = logits.float()
+    posterior = logits.softmax(-1)
+    blocks, alarms = block_losses(logits, targets, model.labels), alarm_losses(posterior, targets, model.labels)
+    counts = len(blocks), len(words), len(alarms)
+    of_blocks, of_words, of_alarms = shares(fabric, *counts) if fabric else (1.0, 1.0, 1.0)
+    loss = of_blocks * blocks.mean()
+    if len(words):
+        length = (CLIP_SAMPLES + int(config.tail_seconds * SAMPLE_RATE)) // model.block_length
+        heard = word_logits(posterior, words[:, :2], length, model.labels)
+        smoothing = config.train.label_smoothing
+        loss = loss + of_words * F.cross_entropy(heard, words[:, 2], label_smoothing=smoothing)
+    return loss + of_alarms * alarms.mean() if len(alarms) else loss
+
+
+class Objective(nn.Module):
+    """Loss of clips, each from a fresh state, and of sequences, which go on where those of the last step ended."""
+
+    stream_state: Tensor  # [rows of this process, state_size], of the sequences so far
+
+    def __init__(self, config: Config, recognizer: Recognizer, fabric: Fabric) -> None:
+        super().__init__()
+        self.config, self.recognizer, self.fabric = config, recognizer, fabric
+        self.spec_augment = SpecAugment(config.augment)
+        self.forget()
+
+    def forget(self) -> None:
+        """Fresh states for the streams."""
+        rows = self.config.stream.rows // self.fabric.world_size
+        self.stream_state = torch.zeros(rows, self.recognizer.state_size, device=self.fabric.device)
+
+    def forward(self, audio: Tensor, target: Tensor, stream: Tensor, stream_target: Tensor, words: Tensor) -> Tensor:
+        """Of this process's part of a batch, as `TrainingData` gives it."""
+        train, logits = self.config.train, clip_logits(self.recognizer, audio, self.spec_augment)
+        loss = F.cross_entropy(logits, target, label_smoothing=train.label_smoothing)
+        if train.consistency:
+            loss = loss + train.consistency * divergence(*logits.chunk(2))
+        if len(stream):
+            draws = torch.rand(len(stream) * self.fabric.world_size, 1, device=stream.device)
+            fresh = own_rows(self.fabric, draws) < self.config.stream.reset_probability
+            state = torch.where(fresh, 0.0, self.stream_state)
+            logits, state = self.recognizer.logits(stream, state, self.spec_augment)
+            self.stream_state = state.detach()
+            of_stream = stream_loss(self.config, self.recognizer, logits, stream_target, words, self.fabric)
+            loss = loss + self.config.stream.weight * of_stream
+        return loss
