@@ -677,7 +677,7 @@ def command(start, config_file, folder, *overrides, resume=False):
         file.write_text(SCRIPT)
         program, options = [sys.executable, file], ["--devices", "2"]
     elif start == "torchrun":
-        torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m"]
+        torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
         program, options = [sys.executable, "-m", *torchrun, "speechrnn"], ["--strategy", "ddp"]
     else:
         program, options = [sys.executable, "-m", "speechrnn"], ["--devices", "2", "--strategy", "ddp"]

@@ -62,6 +62,10 @@ def fresh(cell: str, scale: float = 1.0, layers: int = 1, seed: int = 0) -> Reco
     return model
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
 def main(
     out: Annotated[Path, typer.Argument(metavar="OUT.png", help="Picture: .png, .svg or .pdf")],
     trained: Annotated[list[Path] | None, typer.Argument(metavar="[CHECKPOINT]...", help="Trained networks")] = None,
@@ -87,4 +91,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
