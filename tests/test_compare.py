@@ -1,0 +1,102 @@
+"""Variants of a recipe side by side: what a plan says, what a table says, and one whole plan on small sound."""
+
+import json
+
+import pytest
+from test_train import config_file, data_folder  # noqa: F401  two words, a high tone and a low one
+from test_validate import hum, said
+from typer.testing import CliRunner
+
+from data_scripts import compare
+from data_scripts.compare import app, read_plan, table
+from speechrnn.errors import ConfigError
+
+PLAN = """
+config = "configs/gru-12.toml"
+seeds = [1, 2]
+[[variants]]
+name = "as it is"
+[[variants]]
+name = "small"
+set = ["network.hidden_size=8"]
+"""
+
+
+def figures(accuracy, **others):
+    return {
+        "parameters": 1000, "milliseconds": 2.0, "accuracy": accuracy, "weakest_word": 0.5, "unseen_words": 0.5,
+        "unseen_noise": 0.5, **others,
+    }  # fmt: skip
+
+
+def test_a_gain_is_clear_where_no_seed_of_one_is_as_good_as_a_seed_of_the_other():
+    found = {
+        "base": [figures(0.90), figures(0.92)],
+        "better": [figures(0.93), figures(0.95)],
+        "perhaps": [figures(0.91), figures(0.95)],
+        "worse": [figures(0.80), figures(0.89)],
+    }
+    _, _, base, better, perhaps, worse = table(found).splitlines()
+    assert base.startswith("| base | 2 | 1000 | 2.0 | 91.00 % (90.00 to 92.00) |")
+    assert "| 94.00 % (93.00 to 95.00), +3.00 |" in better
+    assert "| 93.00 % (91.00 to 95.00), +2.00 within the spread |" in perhaps
+    assert "| 84.50 % (80.00 to 89.00), -6.50 |" in worse
+
+
+def test_a_plan_gives_each_run_its_settings(tmp_path):
+    file = tmp_path / "plan.toml"
+    file.write_text('set = ["train.epochs=3"]' + PLAN)
+    plan = read_plan(file)
+    assert list(plan.variants) == ["as it is", "small"]
+    assert plan.overrides("small", 2) == ["train.epochs=3", "network.hidden_size=8", "train.seed=2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("seeds = [", "not valid TOML"),
+        ("seeds = [1]", "needs config"),
+        (PLAN.replace("[1, 2]", "[]"), "needs a seed"),
+        (PLAN.replace("small", "as it is"), "different name"),
+        (PLAN.replace("hidden_size", "hidden"), "no such setting"),
+        (PLAN.replace("gru-12.toml", "none.toml"), "can't be read"),
+    ],
+)
+def test_a_plan_that_can_not_be_is_named(tmp_path, text, match):
+    file = tmp_path / "plan.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=match):
+        read_plan(file)
+    refused = CliRunner().invoke(app, [str(file), str(tmp_path / "out.md")])
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert not (tmp_path / "out.md").exists()
+
+
+def test_a_plan_is_trained_measured_and_not_done_twice(config_file, data_folder, tmp_path, monkeypatch):  # noqa: F811
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "speech_commands").symlink_to(data_folder)
+    said(data / "words" / "spoken_digits" / "two" / "0.wav", "marvin")
+    hum(data / "noise" / "music_librosa" / "0.wav", 3.0)
+    hum(data / "noise" / "music_pyaudio" / "0.wav", 3.0)
+    file = tmp_path / "plan.toml"
+    file.write_text(f"""
+config = "{config_file.as_posix()}"
+set = ["train.epochs=1"]
+seeds = [1]
+[[variants]]
+name = "GRU"
+[[variants]]
+name = "RNN"
+set = ["network.cell=rnn"]
+""")
+    arguments = [str(file), str(tmp_path / "out.md"), "--runs", str(tmp_path / "runs"), "--data", str(data)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    written = (tmp_path / "out.md").read_text()
+    assert result.stdout == written
+    assert [line.split(" | ")[0] for line in written.splitlines()[2:]] == ["| GRU", "| RNN"]
+    made = json.loads((tmp_path / "runs" / "plan" / "1-1" / "figures.json").read_text())
+    assert 0.0 <= made["accuracy"] <= 1.0
+    monkeypatch.setattr(compare.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
+    assert CliRunner().invoke(app, arguments).stdout == written
