@@ -222,3 +222,17 @@ def test_the_same_draw_gives_the_same_batch_and_another_draw_another():
     for one, same in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, same)
     assert not np.array_equal(first[0], other[0])
+
+
+def test_noise_that_starts_and_stops_is_silence():
+    sound, targets, words = sequences(heard=sounds(noise=lambda rng, n: np.ones(n, np.float32)), burst_share=1.0).batch(
+        np.random.default_rng(0), 10
+    )
+    assert (targets == SILENCE).all()
+    assert {int(label) for label in words[:, 2]} == {SILENCE}
+    starts = (np.diff((sound.numpy() != 0.0).astype(int), axis=1) == 1).sum()
+    assert 10 < starts <= len(words)
+    _, targets, words = sequences(heard=sounds(noise=lambda rng, n: None), burst_share=1.0).batch(
+        np.random.default_rng(0), 10
+    )
+    assert SILENCE not in words[:, 2]  # where there is no noise, words stand instead

@@ -102,6 +102,7 @@ class StreamConfig:
     joined_share: float = 0.1  # rows of words run together without a pause: no commands either
     noise_share: float = 0.1  # rows without speech; in the others, words stand among silence, noise and other words
     command_share: float = 0.6  # of the words of such a row, those that are commands
+    burst_share: float = 0.0  # instead of a word, a second of noise that starts and stops: `_silence_` all the same
     gap_low_seconds: float = 0.2  # between the clips of a row
     gap_high_seconds: float = 1.5
 
@@ -109,7 +110,8 @@ class StreamConfig:
         if self.rows < 0 or self.seconds < 3.0:
             raise ConfigError("stream: rows must be 0 or more, and seconds at least 3")
         shares = (self.speech_share, self.joined_share, self.noise_share)
-        if min(shares) < 0.0 or sum(shares) > 1.0 + 1e-9 or not 0.0 <= self.command_share <= 1.0:
+        within = all(0.0 <= share <= 1.0 for share in (self.command_share, self.burst_share))
+        if min(shares) < 0.0 or sum(shares) > 1.0 + 1e-9 or not within:
             raise ConfigError("stream: each share must be 0 to 1, those of speech, joined words and noise together too")
         if not 0.0 <= self.gap_low_seconds <= self.gap_high_seconds:
             raise ConfigError("stream: gap_low_seconds must be 0 or more, and at most gap_high_seconds")

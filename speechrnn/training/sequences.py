@@ -73,6 +73,12 @@ class Sequences:
         """Label, sound at some speed, start and end of the word in seconds."""
         labels, sounds, made_share = [], [], self.sounds.config.made_words_share
         for _ in range(count):
+            if self.config.burst_share and rng.random() < self.config.burst_share:
+                noise = self.sounds.draw_noise(rng, CLIP_SAMPLES)
+                if noise is not None:
+                    labels.append(corpus.SILENCE)
+                    sounds.append(noise * np.float32(decibels(rng.uniform(-30.0, 0.0))))
+                    continue
             other = bool(self.sounds.others) and rng.random() >= self.config.command_share
             if other and rng.random() < made_share:
                 labels.append(corpus.UNKNOWN)
@@ -121,13 +127,17 @@ class Sequences:
             canvas[position : position + CLIP_SAMPLES] += sound
             label = self.label[name]
             yield position // self.block_length, label
-            second = position / SAMPLE_RATE
-            during = self.neither if label == self.label[corpus.UNKNOWN] else IGNORED
-            self._mark(targets, second + start, second + end + WAIT_SECONDS, during)
-            spoken = second + end + WAIT_SECONDS
-            self._mark(targets, spoken, spoken + SPEAK_SECONDS, label)
-            self._mark(targets, spoken + SPEAK_SECONDS, spoken + SPEAK_SECONDS + FADE_SECONDS, during)
+            if name != corpus.SILENCE:
+                self._answer(targets, position / SAMPLE_RATE + start, position / SAMPLE_RATE + end, label)
             position += CLIP_SAMPLES + int(rng.uniform(c.gap_low_seconds, gap_high) * SAMPLE_RATE)
+
+    def _answer(self, targets: np.ndarray, start: float, end: float, label: int) -> None:
+        """What is to be said of a word from `start` to `end`, in seconds of the row."""
+        during = self.neither if label == self.label[corpus.UNKNOWN] else IGNORED
+        spoken = end + WAIT_SECONDS
+        self._mark(targets, start, spoken, during)
+        self._mark(targets, spoken, spoken + SPEAK_SECONDS, label)
+        self._mark(targets, spoken + SPEAK_SECONDS, spoken + SPEAK_SECONDS + FADE_SECONDS, during)
 
     def _mark(self, targets: np.ndarray, start: float, end: float, target: int) -> None:
         per_second = SAMPLE_RATE / self.block_length

@@ -1,0 +1,56 @@
+"""python -m speechrnn.training.average OUT.pt CHECKPOINT...: one network with the mean of the weights of several.
+
+Networks that went on from the same weights, each with its own settings, lie in one valley, and their mean often does
+better than each of them (model soups, Wortsman et al. 2022, arXiv:2203.05482).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechrnn.cli import check_writable, report_errors
+from speechrnn.errors import ConfigError, InputError
+from speechrnn.training import checkpoint
+from speechrnn.training.config import from_dict
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT.pt", help="The checkpoint to write; settings are the first one's")
+    ],
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT...", help="best.pt of run folders")],
+    share: Annotated[
+        list[float] | None, typer.Option("--share", help="Of each checkpoint, in order; alike if left out")
+    ] = None,
+) -> None:
+    """Average the weights of checkpoints that went on from the same weights.
+
+    Example: python -m speechrnn.training.average mean.pt runs/a/best.pt runs/b/best.pt --share 0.7 --share 0.3
+    """
+    with report_errors():
+        check_writable(out, "OUT.pt")
+        shares = share or [1.0 / len(checkpoints)] * len(checkpoints)
+        if len(shares) != len(checkpoints) or abs(sum(shares) - 1.0) > 1e-6:
+            raise InputError(f"--share: give one for each of the {len(checkpoints)} checkpoints, 1 in all")
+        contents = [checkpoint.read(path) for path in checkpoints]
+        kinds = [(c.front_end, c.network) for c in (from_dict(content["config"]) for content in contents)]
+        for path, kind, content in zip(checkpoints, kinds, contents, strict=True):
+            if kind != kinds[0] or content["labels"] != contents[0]["labels"]:
+                raise ConfigError(f"{path}: is another network than {checkpoints[0]}: only like ones have a mean")
+        weights = {
+            name: sum(
+                part * content["weights"][name].double() for part, content in zip(shares, contents, strict=True)
+            ).to(tensor.dtype)
+            for name, tensor in contents[0]["weights"].items()
+        }
+        kept = {"config": contents[0]["config"], "labels": contents[0]["labels"]}
+        checkpoint.save(out, {**kept, "weights": weights})
+        typer.echo(f"export it: python -m export.to_onnx {out} model.onnx")
+
+
+if __name__ == "__main__":
+    app()
