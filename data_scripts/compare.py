@@ -159,7 +159,7 @@ def main(
 ) -> None:
     """Train variants of one recipe, several seeds of each, and write a table of what they gained.
 
-    Example: python -m data_scripts.compare configs/compare-augmentation.toml docs/augmentation.md
+    Example: python -m data_scripts.compare configs/plans/cells.toml cells.md
     """
     with report_errors():
         check_writable(out, "OUT.md")

@@ -85,12 +85,15 @@ def _loaded(proto: onnx.ModelProto) -> Model:
         return Model(file)
 
 
-def with_thresholds(model: Model, commands: Path, others: Sequence[Recording], target: float) -> Choice:
-    """The thresholds for a wanted rate of false accepts; the streams run through the network once."""
+def with_thresholds(
+    model: Model, commands: Path, others: Sequence[Recording], target: float, threshold: float | None
+) -> Choice:
+    """The thresholds for a wanted rate of false accepts, or the given one; the streams run through the network once."""
     spotter = Spotter(model)
     with tempfile.TemporaryDirectory() as folder:
         streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
-    return thresholds.choose(model, [*streams, *hear(spotter, others)], target)
+    heard = [*streams, *hear(spotter, others)]
+    return thresholds.choose(model, heard, target) if threshold is None else thresholds.same(model, heard, threshold)
 
 
 def _calibration(found: Fit) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def _calibration(found: Fit) -> dict[str, Any]:
     }
 
 
-def _decision(choice: Choice, target: float) -> dict[str, Any]:
+def _decision(choice: Choice, target: float | None) -> dict[str, Any]:
     def figures(score: Score) -> dict[str, Any]:
         shares = {"missed_share": score.missed_share, "false_accepts_per_hour": score.false_accepts_per_hour}
         rounded = {key: None if value is None else round(value, 5) for key, value in shares.items()}
@@ -110,13 +113,18 @@ def _decision(choice: Choice, target: float) -> dict[str, Any]:
 
     crossed = {} if choice.crossed is None else {"chosen_on_one_half_counted_on_the_other": figures(choice.crossed)}
     hours = {"hours": round(choice.score.hours, 3), "words": choice.score.words}
-    return {"target_false_accepts_per_hour": target, **hours, **figures(choice.score), **crossed}
+    wanted = {} if target is None else {"target_false_accepts_per_hour": target}
+    return {**wanted, **hours, **figures(choice.score), **crossed}
 
 
 def main(
     model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="an ONNX file of ours")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="the ONNX file to write")],
     target: Annotated[float, typer.Option("--target-fa", help="False accepts per hour, at most")] = 2.0,
+    threshold: Annotated[
+        float | None,
+        typer.Option("--threshold", min=0.01, max=1.0, help="This one for every word, instead of one chosen for each"),
+    ] = None,
     no_temperature: Annotated[
         bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
     ] = False,
@@ -147,8 +155,8 @@ def main(
         proto, found = onnx.load_from_string(model.path.read_bytes()), None
         if not no_temperature:
             found = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
-        choice = with_thresholds(_loaded(proto), commands, others, target)
-        figures = model.card.figures | {"decision": _decision(choice, target)}
+        choice = with_thresholds(_loaded(proto), commands, others, target, threshold)
+        figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if found:
             figures["calibration"] = _calibration(found)
         card = replace(model.card, thresholds=choice.thresholds, figures=figures)

@@ -68,6 +68,12 @@ def choose(model: Model, streams: Sequence[Heard], rate: float) -> Choice:
     raise InputError(f"--target-fa {rate:g}: more false accepts than that at every threshold: allow more")
 
 
+def same(model: Model, streams: Sequence[Heard], threshold: float) -> Choice:
+    """One threshold for all words: fewer numbers to fit to few false accepts."""
+    chosen = dict.fromkeys(model.card.words, threshold)
+    return Choice(chosen, judge(Spotter(model, thresholds=chosen), streams), None)
+
+
 def _crossed(
     model: Model, counted: Sequence[Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
 ) -> Score | None:
