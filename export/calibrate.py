@@ -54,8 +54,8 @@ TOLERANCE = 1e-5  # between the probabilities of the new graph and the old ones 
 COMPARED = 100  # clips
 
 
-def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]) -> Fit:
-    """Fit a temperature and put it into `proto`, the graph of the model, if it helps.
+def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]) -> tuple[Fit, float]:
+    """Fit a temperature and put it into `proto`, the graph of the model, if it helps; and the accuracy on all clips.
 
     Raises
     ------
@@ -64,8 +64,10 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     """
     posteriors = temperature.hear(model, clips)
     found = temperature.fit(model, clips, posteriors)
+    chosen = found.temperature if found.helps else 1.0
+    accuracy = float(np.mean(temperature.judge(model, clips, posteriors, chosen).right))
     if not found.helps:
-        return found
+        return found, accuracy
     temperature.apply(proto, found.temperature, str(model.path))
     tempered_model = _loaded(proto)
     for i in np.unique(np.linspace(0, len(clips) - 1, COMPARED).astype(int)):
@@ -75,7 +77,7 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
             raise ModelError(
                 f"{model.path}: with the temperature, probabilities are off by {difference:.1e}: nothing is written"
             )
-    return found
+    return found, accuracy
 
 
 def _loaded(proto: onnx.ModelProto) -> Model:
@@ -154,11 +156,11 @@ def main(
         others = held_out_recordings(speech or data / "speech", noise or data / "noise")
         proto, found = onnx.load_from_string(model.path.read_bytes()), None
         if not no_temperature:
-            found = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
+            found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
         choice = with_thresholds(_loaded(proto), commands, others, target, threshold)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if found:
-            figures["calibration"] = _calibration(found)
+            figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
         card = replace(model.card, thresholds=choice.thresholds, figures=figures)
         helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
         onnx.checker.check_model(proto, full_check=True)

@@ -230,8 +230,9 @@ def test_the_card_says_what_was_found(calibrated):
     assert set(model.card.thresholds.values()) <= set(thresholds.THRESHOLDS)
     figures = model.card.figures
     assert replace(model.card, thresholds=old.thresholds, figures=old.figures) == old
-    others = old.figures.keys() - {"decision", "calibration"}
+    others = old.figures.keys() - {"decision", "calibration", "validation_accuracy"}
     assert {key: figures[key] for key in others} == {key: old.figures[key] for key in others}
+    assert figures["validation_accuracy"] == 1.0
     assert figures["decision"]["target_false_accepts_per_hour"] == 90
     assert figures["decision"]["false_accepts_per_hour"] <= 90
     errors = [figures["calibration"][f"expected_calibration_error{when}"] for when in ("", "_before")]

@@ -22,10 +22,11 @@ lengths = st.integers(1, 120)  # blocks
 
 
 def noise(samples, seed=0):
-    """Its level changes from block to block."""
+    """Its level changes from block to block. A voice is in it: of noise alone, the model says one thing all the time."""
     rng = np.random.default_rng(seed)
     level = 10.0 ** rng.uniform(-4.0, -0.3, -(-samples // BLOCK))
-    return (rng.standard_normal(samples) * np.repeat(level, BLOCK)[:samples]).astype(np.float32)
+    hiss = rng.standard_normal(samples) * np.repeat(level, BLOCK)[:samples]
+    return (hiss + speech(samples, seed)).astype(np.float32)
 
 
 def tones(samples, seed=0):
