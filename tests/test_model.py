@@ -22,7 +22,7 @@ lengths = st.integers(1, 120)  # blocks
 
 
 def noise(samples, seed=0):
-    """Its level changes from block to block. A voice is in it: of noise alone, the model says one thing all the time."""
+    """Its level changes from block to block. A voice is in it: noise alone leaves the model cold."""
     rng = np.random.default_rng(seed)
     level = 10.0 ** rng.uniform(-4.0, -0.3, -(-samples // BLOCK))
     hiss = rng.standard_normal(samples) * np.repeat(level, BLOCK)[:samples]
