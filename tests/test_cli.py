@@ -316,19 +316,18 @@ def test_info_of_a_file_whose_name_looks_like_markup(model, tmp_path):
     assert "x[/b].onnx" in "".join(shown.stdout.split())
 
 
-def test_another_model_is_used_where_it_is_named(model, files, tmp_path):
-    """With its labels in another order, the same graph gives other names."""
+def test_another_model_is_used_where_it_is_named(model, tmp_path):
+    """With two of its labels exchanged, the same graph gives the one name for the other."""
     onnx = pytest.importorskip("onnx")
     proto = onnx.load(model.path)
     values = json.loads(model.card.to_json())
-    values["labels"].reverse()
+    exchanged = {"yes": "go", "go": "yes"}
+    values["labels"] = [exchanged.get(label, label) for label in values["labels"]]
     onnx.helper.set_model_props(proto, {"speechrnn": json.dumps(values)})
     other = tmp_path / "other.onnx"
     onnx.save(proto, other)
-    record = json.loads(run("classify", files[0], "--model", other, "-f", "jsonl").stdout)
-    assert model.labels.index(record["label"]) == len(model.labels) - 1 - model.labels.index(
-        model.classify(files[0]).label
-    )
+    record = json.loads(run("classify", ROOT / "examples" / "yes.wav", "--model", other, "-f", "jsonl").stdout)
+    assert record["label"] == "go"
 
 
 # plot
