@@ -25,3 +25,10 @@ def word_extent(sound: np.ndarray) -> tuple[float, float]:
     stretches = np.split(loud, np.flatnonzero(np.diff(loud) > LONGEST_PAUSE + 1) + 1)
     word = next(stretch for stretch in stretches if stretch[0] <= peak <= stretch[-1])
     return word[0] * FRAME / SAMPLE_RATE, (word[-1] + 1) * FRAME / SAMPLE_RATE
+
+
+def loudest(sound: np.ndarray, length: int) -> np.ndarray:
+    """The stretch with the most energy [length] of a sound [samples] that is at least as long."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
+    start = int(np.argmax(energy[length:] - energy[:-length]))
+    return sound[start : start + length]

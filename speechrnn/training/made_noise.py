@@ -79,8 +79,8 @@ def knocks(rng: np.random.Generator, samples: int) -> np.ndarray:
     sound, start = 0.02 * rng.random() * _coloured(rng, samples), 0.0
     pause = 10.0 ** rng.uniform(-1.2, 0.3)
     while start < samples / SAMPLE_RATE:
-        time = np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE
-        knock = _burst(rng, 60.0, rng.uniform(500.0, 7800.0))[: len(time)]
+        knock = _burst(rng, 60.0, rng.uniform(500.0, 7800.0))
+        time = np.arange(len(knock)) / SAMPLE_RATE
         for _ in range(rng.integers(0, 5)):
             ring = np.sin(2.0 * np.pi * 10.0 ** rng.uniform(2.0, 3.7) * time)
             decay = 10.0 ** rng.uniform(-2.3, -0.7)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training.extent import word_extent
+from speechrnn.training.extent import loudest, word_extent
 
 FADE = SAMPLE_RATE // 100  # samples over which two sounds pass into each other, or one ends
 FRAGMENT_SECONDS = 0.12, 0.3
@@ -18,7 +18,7 @@ def extended(rng: np.random.Generator, word: np.ndarray, other: np.ndarray) -> n
     what comes out, as long as `word`.
     """
     start, end = (int(t * SAMPLE_RATE) for t in word_extent(word))
-    fragment = _loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
+    fragment = loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
     fragment = fragment * (_level(word[start:end]) / max(_level(fragment), 1e-5) * rng.uniform(0.5, 1.2))
     lost = int(rng.uniform(0.0, 0.4) * (end - start))
     if rng.random() < 0.5:
@@ -42,13 +42,6 @@ def piece(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndar
 
 def _level(sound: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0
-
-
-def _loudest(sound: np.ndarray, length: int) -> np.ndarray:
-    """The stretch with the most energy [length]."""
-    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
-    start = int(np.argmax(energy[length:] - energy[:-length]))
-    return sound[start : start + length]
 
 
 def _quietest_near(sound: np.ndarray, at: int) -> int:

@@ -12,6 +12,7 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
 from speechrnn.training.config import DataConfig
+from speechrnn.training.extent import loudest
 from speechrnn.training.made_noise import made_noise
 from speechrnn.training.made_words import extended, piece
 
@@ -24,9 +25,7 @@ def loudest_second(sound: np.ndarray) -> np.ndarray:
     """The second with the most energy of a longer sound; a shorter one is padded with zeros. [CLIP_SAMPLES]"""
     if len(sound) <= CLIP_SAMPLES:
         return np.pad(sound, (0, CLIP_SAMPLES - len(sound)))
-    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
-    start = int(np.argmax(energy[CLIP_SAMPLES:] - energy[:-CLIP_SAMPLES]))
-    return sound[start : start + CLIP_SAMPLES]
+    return loudest(sound, CLIP_SAMPLES)
 
 
 def to_int16(sound: np.ndarray) -> np.ndarray:
