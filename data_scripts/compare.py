@@ -12,21 +12,23 @@ held against:
     name = "no SpecAugment"
     set = ["augment.frequency_masks=0", "augment.time_masks=0"]
 
-Each run is trained by `speechrnn train`, exported, and measured as `data_scripts.validate` does. A plan that was
-stopped goes on where it was, so a long one can be done in pieces.
+Each run is trained by `speechrnn train` and measured in torch, on the sounds of `data_scripts.validate`: networks that
+can't be exported because they need whole clips are compared too. A plan that was stopped goes on where it was, so a
+long one can be done in pieces.
 """
 
 import json
 import statistics
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
+import torch
 import typer
 
 from data_scripts.validate import (
@@ -34,20 +36,22 @@ from data_scripts.validate import (
     UNSEEN_NOISE,
     UNSEEN_WORDS,
     DataOption,
-    clips,
-    open_set,
     unseen_noise,
     unseen_words,
 )
-from export.to_onnx import export
 from export.writing import write
+from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
 from speechrnn.cli import check_writable, report_errors, say
-from speechrnn.cli.bench import clip_times
 from speechrnn.errors import ConfigError, InputError
-from speechrnn.model import Model
+from speechrnn.model import Sound
+from speechrnn.training import checkpoint, corpus
 from speechrnn.training import config as settings
-from speechrnn.training import corpus
+from speechrnn.training.data import clip_tensor
+from speechrnn.training.network import Recognizer
+from speechrnn.training.train import predict
+
+TIMED_CLIPS = 30
 
 SHARES = {  # figure of a run: column of the table
     "accuracy": "validation accuracy",
@@ -90,7 +94,7 @@ def read_plan(path: Path) -> Plan:
 
 
 def run(plan: Plan, variant: str, seed: int, folder: Path, data: Path) -> dict[str, float]:
-    """Train, export and measure; what is there already isn't done again."""
+    """Train and measure; what is there already isn't done again."""
     found = folder / "figures.json"
     if found.exists():
         return json.loads(found.read_text(encoding="utf-8"))
@@ -101,27 +105,52 @@ def run(plan: Plan, variant: str, seed: int, folder: Path, data: Path) -> dict[s
         command.append("--resume")
     if subprocess.run(command, check=False).returncode:
         raise InputError(f"{variant}, seed {seed}: training failed, see above")
-    model_file = folder / "model.onnx"
-    export(folder / "best.pt", model_file)
-    figures = measure(Model(model_file), data)
+    model, _ = checkpoint.recognizer(folder / "best.pt")
+    figures = measure(model, data)
     write(found, json.dumps(figures, indent=2).encode())
     return figures
 
 
-def measure(model: Model, data: Path) -> dict[str, float]:
-    """Parameters, milliseconds for a clip on this machine, and shares of right labels."""
-    heard = clips(model, data / "speech_commands")
-    recalls = {row["label"]: row["recall"] for row in heard["labels"]}
-    words = unseen_words([data / name for name in UNSEEN_WORDS], model.labels)
-    noises = unseen_noise(data / "noise", [data / name for name in UNSEEN_NOISE])
-    return {
-        "parameters": model.card.figures["parameters"],
-        "milliseconds": 1000.0 * float(np.median(clip_times([model]))),
-        "accuracy": heard["accuracy"],
-        "weakest_word": recalls[heard["weakest_word"]],
-        "unseen_words": open_set(model, words, corpus.UNKNOWN)["recall"],
-        "unseen_noise": open_set(model, noises, SILENCE)["recall"],
+def measure(model: Recognizer, data: Path) -> dict[str, float]:
+    """Parameters, milliseconds for a clip on one thread of this machine, and shares of right labels."""
+
+    def right(sounds: Sequence[Sound], labels: Sequence[str]) -> torch.Tensor:
+        heard = predict(model, clip_tensor(sounds, model.config.tail_seconds))
+        return heard == torch.tensor([model.labels.index(label) for label in labels])
+
+    clips = corpus.evaluation_clips(data / "speech_commands", model.labels, "validation")
+    truth = [clip.label for clip in clips]
+    of_clips = right([clip.sound() for clip in clips], truth)
+    of_words = {
+        word: of_clips[[label == word for label in truth]].float().mean().item()
+        for word in set(truth) - {corpus.UNKNOWN, SILENCE}
     }
+    words = [sound for _, sound in unseen_words([data / name for name in UNSEEN_WORDS], model.labels)]
+    noises = [sound for _, sound in unseen_noise(data / "noise", [data / name for name in UNSEEN_NOISE])]
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "streamable": model.config.network.streamable,
+        "milliseconds": 1000.0 * seconds_for_a_clip(model),
+        "accuracy": of_clips.float().mean().item(),
+        "weakest_word": min(of_words.values()),
+        "unseen_words": right(words, [corpus.UNKNOWN] * len(words)).float().mean().item(),
+        "unseen_noise": right(noises, [SILENCE] * len(noises)).float().mean().item(),
+    }
+
+
+@torch.no_grad()
+def seconds_for_a_clip(model: Recognizer) -> float:
+    """The median, for one clip of a second and its tail at a time, in torch on one thread."""
+    length = int((corpus.CLIP_SECONDS + model.config.tail_seconds) * SAMPLE_RATE)
+    clip = 0.1 * torch.randn(1, length, generator=torch.Generator().manual_seed(0))
+    state, threads, seconds = torch.zeros(1, model.state_size), torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    for _ in range(TIMED_CLIPS):
+        start = time.perf_counter()
+        model(clip, state)
+        seconds.append(time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    return statistics.median(seconds)
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
@@ -130,10 +159,11 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     A gain is clear where the worst seed of one is better than the best seed of the other; else it is within the spread.
     """
     base = next(iter(found.values()))
-    rows = [["variant", "seeds", "parameters", "ms a clip", *SHARES.values()]]
+    rows = [["variant", "seeds", "parameters", "ms a clip", "streams", *SHARES.values()]]
     for name, runs in found.items():
         time_of_one = statistics.mean(figures["milliseconds"] for figures in runs)
         row = [name, str(len(runs)), f"{runs[0]['parameters']:.0f}", f"{time_of_one:.1f}"]
+        row.append("yes" if runs[0]["streamable"] else "no")
         for key in SHARES:
             own, others = ([100.0 * figures[key] for figures in group] for group in (runs, base))
             cell = f"{statistics.mean(own):.2f} % ({min(own):.2f} to {max(own):.2f})"

@@ -12,7 +12,7 @@ import numpy as np
 
 from export.c_weights import GATES, Matrix, Weights
 from speechrnn.card import Card
-from speechrnn.training.network import HOPS_PER_BLOCK
+from speechrnn.training.front_end import HOPS_PER_BLOCK
 
 SOURCES = Path(__file__).with_name("c")
 CODE_KILOBYTES = 4  # tests/test_to_c.py holds it, compiled for a Cortex-M by size

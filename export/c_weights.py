@@ -11,8 +11,8 @@ from onnx import numpy_helper
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.model import Model
 from speechrnn.training.config import FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import FrontEnd
-from speechrnn.training.network import HOPS_PER_BLOCK, CausalConvolution, Network
+from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
+from speechrnn.training.network import CausalConvolution, Network
 
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 OPERATORS = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.front_end import mel_power
 from export.nodes import IR_VERSION, OPSET, Graph
-from speechrnn.training.network import CausalConvolution, Recognizer
+from speechrnn.training.network import CausalConvolution, Network, Recognizer
 
 RECURRENT = {  # cell: operator, torch's gate order -> ONNX's
     "gru": ("GRU", (1, 0, 2)),  # torch r, z, n; ONNX z, r, h
@@ -25,6 +25,7 @@ RECURRENT = {  # cell: operator, torch's gate order -> ONNX's
 def build(model: Recognizer) -> onnx.ModelProto:
     """The stateful waveform graph: `audio`, `state` -> `probabilities`, `next_state`."""
     graph, network = Graph(), model.network
+    assert isinstance(network, Network)  # the only kind that streams
     names = [f"tail_{i}" for i in range(len(network.convolutions))]
     memory = _recurrent_states(model)
     hidden_sizes = [network.config.hidden_size] * len(memory)

@@ -89,6 +89,9 @@ def export(checkpoint_path: Path, model_path: Path, threshold: float = THRESHOLD
         if the checkpoint is no good, the graph differs from torch, or the file can't be written; then no file is left
     """
     model, content = checkpoint.recognizer(checkpoint_path)
+    if not model.config.network.streamable:
+        cell = model.config.network.cell
+        raise ModelError(f"{checkpoint_path}: a network.cell of {cell!r} needs whole clips: it can't be exported")
     proto = build(model)
     onnx.helper.set_model_props(proto, {card.METADATA_KEY: model_card(model, content, threshold).to_json()})
     onnx.checker.check_model(proto, full_check=True)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training.augment import Augment, SpecAugment, room_response
+from speechrnn.training.augment import Augment, SpecAugment, microphone_response, room_response
 from speechrnn.training.config import AugmentConfig
 
 OFF = AugmentConfig(
     shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
-    band_limit_probability=0.0, eight_bit_probability=0.0,
+    band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0, dropout_probability=0.0,
 )  # fmt: skip
 SECOND = SAMPLE_RATE
 
@@ -68,7 +68,8 @@ def test_what_goes_in_is_left_alone():
     before = sounds.clone()
     augmented(
         sounds, noise=hiss, shift_seconds=0.1, speed_probability=1.0, gain_probability=1.0, noise_probability=1.0,
-        room_probability=1.0, band_limit_probability=1.0, eight_bit_probability=1.0,
+        room_probability=1.0, band_limit_probability=1.0, response_probability=1.0, eight_bit_probability=1.0,
+        dropout_probability=1.0,
     )  # fmt: skip
     assert torch.equal(sounds, before)
 
@@ -128,6 +129,36 @@ def test_a_room_comes_after_the_sound_and_not_before_it():
     assert torch.allclose(wet[:, 4000], click[:, 4000], atol=1e-5)
     early, late = wet[:, 4160:6000].square().sum(1), wet[:, 9000:10840].square().sum(1)
     assert (early > 10 * late).all()
+
+
+def test_a_microphone_colours_the_sound_and_leaves_it_as_loud():
+    sounds = noise_clips(8)
+    heard = augmented(sounds, response_probability=1.0)
+    torch.testing.assert_close(decibels_of(heard), decibels_of(sounds), atol=0.01, rtol=0)
+    before, after = (torch.fft.rfft(s).abs().square().unflatten(1, (-1, 127)).mean(2) for s in (sounds, heard))
+    colours = 10 * torch.log10(after / before)
+    assert (colours.amax(1) - colours.amin(1) > 3.0).all()
+    assert not torch.allclose(colours[0], colours[1], atol=1.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_microphone_s_slopes_have_their_limits(seed):
+    """Of the level of the ripple at most a few decibels an octave are left when a slope of the corner is taken away."""
+    frequency = np.array([31.25, 62.5, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0])
+    level = 20 * np.log10(microphone_response(np.random.default_rng(seed), frequency))
+    assert np.isfinite(level).all()
+    assert np.abs(np.diff(level[3:6])).max() < 18.0 + 6 * 3.0  # at most the upper slope, and the ripple
+    assert level[3] - level[1] < 2 * 12.0 + 6 * 3.0
+
+
+def test_lost_pieces_are_digital_zeros_and_the_rest_stays():
+    sounds = noise_clips(40)
+    heard = augmented(sounds, dropout_probability=1.0)
+    lost = heard == 0.0
+    assert torch.equal(heard[~lost], sounds[~lost])
+    assert (lost.sum(1) >= SAMPLE_RATE * 0.005 - 1).sum() >= 39  # one piece may lie at the very end
+    assert lost.sum(1).max() <= SAMPLE_RATE * (3 * 0.2 + 0.3)
+    assert 10 <= lost[:, 0].sum() <= 32  # every other one begins with zeros
 
 
 def test_a_band_limit_takes_energy_away_above_it_and_leaves_it_below():

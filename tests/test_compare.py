@@ -24,8 +24,8 @@ set = ["network.hidden_size=8"]
 
 def figures(accuracy, **others):
     return {
-        "parameters": 1000, "milliseconds": 2.0, "accuracy": accuracy, "weakest_word": 0.5, "unseen_words": 0.5,
-        "unseen_noise": 0.5, **others,
+        "parameters": 1000, "milliseconds": 2.0, "streamable": True, "accuracy": accuracy, "weakest_word": 0.5,
+        "unseen_words": 0.5, "unseen_noise": 0.5, **others,
     }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_a_gain_is_clear_where_no_seed_of_one_is_as_good_as_a_seed_of_the_other(
         "worse": [figures(0.80), figures(0.89)],
     }
     _, _, base, better, perhaps, worse = table(found).splitlines()
-    assert base.startswith("| base | 2 | 1000 | 2.0 | 91.00 % (90.00 to 92.00) |")
+    assert base.startswith("| base | 2 | 1000 | 2.0 | yes | 91.00 % (90.00 to 92.00) |")
     assert "| 94.00 % (93.00 to 95.00), +3.00 |" in better
     assert "| 93.00 % (91.00 to 95.00), +2.00 within the spread |" in perhaps
     assert "| 84.50 % (80.00 to 89.00), -6.50 |" in worse

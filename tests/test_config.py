@@ -107,6 +107,7 @@ def test_a_string_keeps_the_spelling_that_it_was_given(toml, text):
         ("train = 3", "train"),
         ("[name]\nx = 1", "name"),
         ('[network]\ncell = "transformer"', "network.cell"),
+        ('[network]\ncell = "bigru"', "stream.rows"),
         ("[front_end]\nn_fft = 256", "front_end"),
         ("[front_end]\nn_fft = 513", "front_end"),
         ("[front_end]\nhop_length = 401", "front_end"),

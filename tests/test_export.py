@@ -243,6 +243,8 @@ def not_checkpoints(folder, network):
         "a-model": lambda path: torch.save(network, path),
         "code": lambda path: torch.save(good | {"history": Code(folder / "owned")}, path),
         "another-cell": lambda path: saved(path, network, config=recognizer("lstm").config.to_dict()),
+        "whole-clips-only": lambda path: saved(path, recognizer("bigru")),
+        "no-recurrence": lambda path: saved(path, recognizer("none")),
         "other-labels": lambda path: saved(path, network, labels=["yes"]),
         "unknown-setting": lambda path: saved(path, network, config={"colour": "blue"}),
         "config-a-list": lambda path: saved(path, network, config=[1]),

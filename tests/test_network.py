@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
+from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig, StreamConfig
 from speechrnn.training.corpus import task_labels
 from speechrnn.training.network import Recognizer
 
@@ -17,6 +17,7 @@ CELLS = pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
 SMALL = Config(
     front_end=FrontEndConfig(n_mels=20),
     network=NetworkConfig(first_channels=4, channels=6, residual_layers=2, features=12, hidden_size=10, layers=2),
+    stream=StreamConfig(rows=0),
 )
 
 
@@ -63,6 +64,18 @@ def streamed(model, audio, parts):
         piece, state = model(part, state)
         pieces.append(piece)
     return torch.cat(pieces, dim=1), state
+
+
+@pytest.mark.parametrize("cell", ["bigru", "none"])
+def test_what_needs_whole_clips_knows_their_end_at_their_beginning(cell):
+    model = recognizer(cell)
+    heard, other = sound(20, seed=2), sound(20, seed=3)
+    changed = torch.cat([heard[:, : 15 * BLOCK], other[:, 15 * BLOCK :]], dim=1)
+    first, second = rows(model, heard)[0], rows(model, changed)[0]
+    assert first.shape == (1, 20, len(LABELS))
+    torch.testing.assert_close(first.sum(-1), torch.ones(1, 20))
+    assert not torch.equal(first[:, 0], second[:, 0])
+    torch.testing.assert_close(rows(model, torch.cat([other, heard]))[0][1:], first, atol=1e-5, rtol=0)
 
 
 @CELLS

@@ -33,6 +33,20 @@ def room_response(rng: np.random.Generator, samples: int) -> np.ndarray:
     return response.astype(np.float32)
 
 
+def microphone_response(rng: np.random.Generator, frequency: np.ndarray) -> np.ndarray:
+    """Amplitude at each frequency (Hz) of a microphone that is cheap, covered or turned away.
+
+    Above a corner between 0.7 and 5.6 kHz it falls by up to 18 dB an octave, below one between 60 and 350 Hz by up to
+    12; in between it isn't flat either (3 dB of ripple, an octave apart).
+    """
+    octave = np.log2(np.maximum(frequency, 20.0) / 1000.0)
+    high, low = rng.uniform(-0.5, 2.5), rng.uniform(-4.0, -1.5)
+    level = -rng.uniform(0.0, 18.0) * np.maximum(octave - high, 0.0)
+    level -= rng.uniform(0.0, 12.0) * np.maximum(low - octave, 0.0)
+    level += np.interp(octave, np.arange(-4.0, 4.0), rng.normal(0.0, 3.0, 8))
+    return 10.0 ** (level / 20.0)
+
+
 class Augment:
     """Puts a batch of clips together. Settings and their units: `AugmentConfig`."""
 
@@ -68,7 +82,7 @@ class Augment:
         return torch.cat(takes)
 
     def record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
-        """What a microphone and its converter make of the sounds [batch, samples]: level, clipping, perhaps 8 bits."""
+        """What a converter makes of the sounds [batch, samples]: level, clipping, perhaps 8 bits, or lost pieces."""
         c = self.config
         taken = sounds.clone()
         for row in range(len(taken)):
@@ -77,7 +91,17 @@ class Augment:
                 taken[row] = torch.floor(taken[row] * 128.0 + half) / 128.0
             if rng.random() < c.gain_probability:
                 taken[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
+            if rng.random() < c.dropout_probability:
+                self.lose_pieces(rng, taken[row])
         return taken.clamp_(-1.0, 1.0)
+
+    def lose_pieces(self, rng: np.random.Generator, sound: Tensor) -> None:
+        """Up to three pieces of 5 to 200 ms become digital zeros; in every other sound, 0.3 s at its start at most."""
+        for _ in range(rng.integers(1, 4)):
+            start = int(rng.integers(len(sound)))
+            sound[start : start + int(SAMPLE_RATE * 10.0 ** rng.uniform(-2.3, -0.7))] = 0.0
+        if rng.random() < 0.5:
+            sound[: int(rng.uniform(0.0, 0.3) * SAMPLE_RATE)] = 0.0
 
     def change_speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """Faster or slower, pitch with it; two speeds a batch, each for half of the chosen rows."""
@@ -102,12 +126,18 @@ class Augment:
             responses = torch.from_numpy(np.stack([room_response(rng, samples // 2 + 1) for _ in rooms]))
             out[rooms] = torchaudio.functional.fftconvolve(sounds[rooms], responses)[:, :samples]
         narrow = np.flatnonzero(rng.random(len(sounds)) < self.config.band_limit_probability)
+        coloured = np.flatnonzero(rng.random(len(sounds)) < self.config.response_probability)
+        frequency = torch.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
         if len(narrow):
-            frequency = torch.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
             low = torch.from_numpy(rng.uniform(0.0, 300.0, (len(narrow), 1)))
             high = torch.from_numpy(rng.uniform(3000.0, 7500.0, (len(narrow), 1)))
             passes = torch.sigmoid((frequency - low) / 20.0) * torch.sigmoid((high - frequency) / 50.0)
             out[narrow] = torch.fft.irfft(torch.fft.rfft(out[narrow]) * passes, samples).float()
+        if len(coloured):
+            curves = torch.from_numpy(np.stack([microphone_response(rng, frequency.numpy()) for _ in coloured]))
+            heard = torch.fft.irfft(torch.fft.rfft(out[coloured]) * curves, samples).float()
+            level = (out[coloured].square().sum(1) / heard.square().sum(1).clamp(min=1e-12)).sqrt()
+            out[coloured] = heard * level[:, None]  # as loud as before: how loud it is, `record` decides
         return out
 
     def add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:

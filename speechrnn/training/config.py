@@ -9,6 +9,8 @@ from typing import Any, get_type_hints
 
 from speechrnn.errors import ConfigError
 
+STREAMABLE = ("gru", "lstm", "rnn")  # cells that only look back
+
 
 @dataclass(frozen=True)
 class FrontEndConfig:
@@ -32,20 +34,25 @@ class FrontEndConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Causal 2-D convolutions and a recurrent stack."""
+    """Causal 2-D convolutions and a recurrent stack; or, to compare with, a network that hears a whole clip at once."""
 
     first_channels: int = 24
     channels: int = 48
-    residual_layers: int = 2
-    features: int = 128  # what the recurrent stack gets for each block
-    cell: str = "gru"  # gru | lstm | rnn
-    hidden_size: int = 128
+    residual_layers: int = 3
+    features: int = 80  # what the recurrent stack gets for each block
+    cell: str = "gru"  # gru | lstm | rnn; bigru and none (no recurrence, see peer.py) can't listen live
+    hidden_size: int = 152
     layers: int = 2
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.cell not in ("gru", "lstm", "rnn"):
-            raise ConfigError(f"network.cell: {self.cell!r} is not one of gru, lstm, rnn")
+        if self.cell not in (*STREAMABLE, "bigru", "none"):
+            raise ConfigError(f"network.cell: {self.cell!r} is not one of {', '.join(STREAMABLE)}, bigru, none")
+
+    @property
+    def streamable(self) -> bool:
+        """Whether sound may come in pieces; otherwise the network needs to hear its end first."""
+        return self.cell in STREAMABLE
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,9 @@ class AugmentConfig:
     snr_high_db: float = 30.0
     room_probability: float = 0.25
     band_limit_probability: float = 0.15
+    response_probability: float = 0.3  # a microphone, or a place for it, that muffles, thins and colours the sound
     eight_bit_probability: float = 0.25
+    dropout_probability: float = 0.1  # pieces of the recording are lost: digital zeros
     frequency_masks: int = 2
     frequency_mask_bands: int = 7
     time_masks: int = 2
@@ -164,6 +173,8 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        if self.stream.rows and not self.network.streamable:
+            raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
         if self.train.consistency and not self.augment.twins:
             raise ConfigError("train.consistency: needs augment.twins = true")
         if self.augment.twins and self.train.batch_size % 2:

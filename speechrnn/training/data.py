@@ -5,7 +5,6 @@ A batch depends on the seed, the epoch and its number alone, so it is the same h
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,10 +14,11 @@ from torch.utils.data import DataLoader, Dataset
 from speechrnn import audio
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
+from speechrnn.model import Sound
 from speechrnn.training import corpus
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
-from speechrnn.training.network import HOPS_PER_BLOCK
+from speechrnn.training.front_end import HOPS_PER_BLOCK
 from speechrnn.training.sequences import Sequences
 from speechrnn.training.sounds import CLIP_SAMPLES, Progress, Sounds, loudest_second
 
@@ -160,12 +160,16 @@ def evaluation_tensors(
     clips: Sequence[corpus.Clip], labels: Sequence[str], tail_seconds: float
 ) -> tuple[Tensor, Tensor]:
     """Clips of one second followed by the tail of digital silence [clips, samples], and their labels [clips]."""
+    sounds = clip_tensor([clip.sound() for clip in clips], tail_seconds)
+    return sounds, torch.tensor([labels.index(c.label) for c in clips])
+
+
+def clip_tensor(sounds: Sequence[Sound], tail_seconds: float) -> Tensor:
+    """The loudest second of each sound, followed by the tail [sounds, samples]."""
     tail = int(tail_seconds * SAMPLE_RATE)
+
+    def padded(sound: Sound) -> np.ndarray:
+        return np.pad(loudest_second(sound if isinstance(sound, np.ndarray) else audio.load(sound)), (0, tail))
+
     with ThreadPoolExecutor() as pool:
-        sounds = list(pool.map(lambda clip: loudest_second(_samples(clip.sound())), clips))
-    audio_tensor = torch.from_numpy(np.stack([np.pad(s, (0, tail)) for s in sounds]))
-    return audio_tensor, torch.tensor([labels.index(c.label) for c in clips])
-
-
-def _samples(sound: Path | np.ndarray) -> np.ndarray:
-    return audio.load(sound) if isinstance(sound, Path) else sound
+        return torch.from_numpy(np.stack(list(pool.map(padded, sounds))))

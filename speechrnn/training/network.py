@@ -1,7 +1,8 @@
 """Log-mel frames in, one row of posteriors per 20 ms block out; every layer is causal and hands on its state.
 
 Causal 2-D convolutions (time by two, frequency by four), a recurrent stack (the GRU is the product), a linear layer.
-The recurrent stack alone remembers: nothing is pooled over time, so nothing has to be forgotten live.
+The recurrent stack alone remembers: nothing is pooled over time, so nothing has to be forgotten live. (A bidirectional
+GRU is there to be compared with: what it knows of the end of a clip at its beginning, nobody knows live.)
 """
 
 import math
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import FrontEnd
+from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
+from speechrnn.training.peer import Peer
 
-HOPS_PER_BLOCK = 2
-CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN, "bigru": nn.GRU}
 
 
 class CausalConvolution(nn.Module):
@@ -58,7 +59,7 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.bands = front_end.n_mels
-        self.input_norm = nn.BatchNorm1d(front_end.n_mels)
+        self.input_norm = nn.BatchNorm1d(front_end.n_mels)  # fixed numbers for each band, once trained
         first = CausalConvolution(1, config.first_channels, self.bands, (5, 5), (HOPS_PER_BLOCK, 2), False)
         second = CausalConvolution(config.first_channels, config.channels, first.output_bands, (3, 3), (1, 2), True)
         bands = second.output_bands
@@ -74,9 +75,10 @@ class Network(nn.Module):
             config.layers,
             batch_first=True,
             dropout=config.dropout if config.layers > 1 else 0.0,  # it stands between layers
+            bidirectional=not config.streamable,
         )
-        self.output = nn.Linear(config.hidden_size, labels)
-        hidden = config.layers * config.hidden_size * (2 if config.cell == "lstm" else 1)
+        self.output = nn.Linear(config.hidden_size * (1 if config.streamable else 2), labels)
+        hidden = config.layers * config.hidden_size * {"lstm": 2, "bigru": 0}.get(config.cell, 1)
         tails = [math.prod(c.tail_shape) for c in convolutions]
         self.state_sizes = [*tails, hidden]
 
@@ -85,7 +87,7 @@ class Network(nn.Module):
         return sum(self.state_sizes)
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of each block, from everything heard up to its end. Frames are normalised log-mel (`normalise`)."""
+        """Logits of each block, from everything heard up to its end. Frames are log-mel, normalised by `input_norm`."""
         *tails, hidden = state.split(self.state_sizes, dim=1)
         rows, next_state = frames[:, None], []
         for convolution, tail in zip(self.convolutions, tails, strict=True):
@@ -95,11 +97,9 @@ class Network(nn.Module):
         outputs, next_hidden = self._recur(self.dropout(features), hidden)
         return self.output(self.dropout(outputs)), torch.cat([*next_state, next_hidden], dim=1)
 
-    def normalise(self, frames: Tensor) -> Tensor:
-        """Each band to mean 0 and variance 1 over the training data (fixed numbers once trained)."""
-        return self.input_norm(frames.transpose(1, 2)).transpose(1, 2)
-
     def _recur(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.config.streamable:
+            return self.cell(features)[0], flat
         per_layer = flat.unflatten(1, (-1, self.config.hidden_size)).transpose(0, 1).contiguous()
         if self.config.cell == "lstm":
             outputs, (hidden, memory) = self.cell(features, tuple(per_layer.chunk(2)))
@@ -117,7 +117,8 @@ class Recognizer(nn.Module):
         self.config = config
         self.labels = tuple(labels)
         self.front_end = FrontEnd(config.front_end)
-        self.network = Network(config.network, config.front_end, len(labels))
+        kind = Peer if config.network.cell == "none" else Network
+        self.network: Network | Peer = kind(config.network, config.front_end, len(labels))
 
     @property
     def block_length(self) -> int:
@@ -139,6 +140,6 @@ class Recognizer(nn.Module):
         # The front end has nothing to learn, and powers of sound over 100 dB don't fit into the 16 bits of autocast.
         with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
             frames, next_tail = self.front_end(audio, tail)
-        frames = self.network.normalise(frames)
+        frames = self.network.input_norm(frames.transpose(1, 2)).transpose(1, 2)
         logits, next_rest = self.network(frames if spec_augment is None else spec_augment(frames), rest)
         return logits, torch.cat([next_tail, next_rest], dim=1)

@@ -18,8 +18,8 @@ from speechrnn import audio, pictures
 from speechrnn.card import SILENCE
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.training import checkpoint
-from speechrnn.training.config import Config
-from speechrnn.training.network import CELLS, Recognizer
+from speechrnn.training.config import STREAMABLE, Config
+from speechrnn.training.network import Network, Recognizer
 
 DIRECTIONS = 16
 EXPLODING = 4.0  # times the recurrent weights of a fresh cell: some of its modes then grow in time
@@ -37,6 +37,7 @@ def reach(model: Recognizer, sound: Tensor, directions: int = DIRECTIONS, seed: 
     sound : float32 [batch, samples], whole blocks
     """
     heard: list[tuple[Tensor, Tensor]] = []
+    assert isinstance(model.network, Network)
     hook = model.network.cell.register_forward_hook(lambda cell, given, out: heard.append((given[0], out[0])))
     model.eval()(sound, sound.new_zeros(len(sound), model.state_size))
     hook.remove()
@@ -55,6 +56,7 @@ def fresh(cell: str, scale: float = 1.0, layers: int = 1, seed: int = 0) -> Reco
     torch.manual_seed(seed)
     config = Config()
     model = Recognizer(replace(config, network=replace(config.network, cell=cell, layers=layers)), ("word", SILENCE))
+    assert isinstance(model.network, Network)
     with torch.no_grad():
         for name, weight in model.network.cell.named_parameters():
             if name.startswith("weight_hh"):
@@ -82,7 +84,7 @@ def main(
         length = round(seconds * audio.SAMPLE_RATE / 320) * 320
         loaded = [torch.from_numpy(audio.load(path))[-length:] for path in sounds]
         sound = torch.stack([torch.nn.functional.pad(one, (length - len(one), 0)) for one in loaded])
-        models = {f"{cell}, fresh": fresh(cell) for cell in CELLS}
+        models = {f"{cell}, fresh": fresh(cell) for cell in STREAMABLE}
         models[f"rnn, fresh, recurrent weights times {EXPLODING:g}"] = fresh("rnn", EXPLODING)
         for path in trained or []:
             model, _ = checkpoint.recognizer(path)

@@ -1,0 +1,46 @@
+"""DS-CNN, the usual network without recurrence (Zhang et al. 2017, "Hello Edge", arXiv:1711.07128), to compare with.
+
+A convolution, four depthwise-separable ones, the mean over time and frequency, a linear layer. It hears a clip as a
+picture, all of it at once: for a stream it would have to hear each second many times over.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from speechrnn.training.config import FrontEndConfig, NetworkConfig
+from speechrnn.training.front_end import HOPS_PER_BLOCK
+
+SEPARABLE_LAYERS = 4
+
+
+def _layer(convolution: nn.Module, channels: int) -> list[nn.Module]:
+    return [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+class Peer(nn.Module):
+    """Frames [batch, 2 * blocks, n_mels] -> logits [batch, blocks, labels], the same ones at each block.
+
+    Called as `Network` is; its state is empty. Of the configuration it has `channels` and `dropout`.
+    """
+
+    state_size = 0
+
+    def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
+        super().__init__()
+        channels = config.channels
+        self.input_norm = nn.BatchNorm1d(front_end.n_mels)
+        layers = _layer(nn.Conv2d(1, channels, (10, 4), (4, 2), (4, 1), bias=False), channels)
+        for i in range(SEPARABLE_LAYERS):
+            stride = 2 if i == 0 else 1
+            depthwise = nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False)
+            layers += _layer(depthwise, channels)
+            layers += _layer(nn.Conv2d(channels, channels, 1, bias=False), channels)
+        self.layers = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output = nn.Linear(channels, labels)
+
+    def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One answer to all that was heard, repeated for each block."""
+        picture = frames[:, None].contiguous(memory_format=torch.channels_last)
+        logits = self.output(self.dropout(self.layers(picture).mean(dim=(2, 3))))
+        return logits[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
