@@ -14,7 +14,6 @@ from speechrnn.training import corpus
 
 SMOOTHING_BLOCKS = 5  # over which the posterior is averaged before a decision: 0.1 s
 ALARM_BLOCKS = 60  # a false alarm may be looked for in each stretch of 1.2 s
-IGNORED = -1  # target of a block that may say anything
 
 
 def smooth(posterior: Tensor) -> Tensor:
@@ -33,15 +32,21 @@ def clearest(smoothed: Tensor, labels: Sequence[str]) -> Tensor:
 
 
 def block_losses(logits: Tensor, targets: Tensor, labels: Sequence[str]) -> Tensor:
-    """Cross-entropy of each block that counts [counted].
+    """Cross-entropy of each block [rows * blocks].
 
     Logits [rows, blocks, labels]; targets [rows, blocks] a label, `len(labels)` for a block that must name no word
-    (`_unknown_` and `_silence_` in any proportion), or IGNORED.
+    (`_unknown_` and `_silence_` in any proportion), or `not_yet(label, labels)`.
     """
     posterior = logits.log_softmax(-1)
     no_word = posterior[..., _no_words(labels)].logsumexp(-1, keepdim=True)
-    counts = targets != IGNORED
-    return F.nll_loss(torch.cat([posterior, no_word], dim=-1)[counts], targets[counts], reduction="none")
+    not_yet_said = torch.logaddexp(posterior, posterior[..., labels.index(corpus.SILENCE), None])
+    of_targets = torch.cat([posterior, no_word, not_yet_said], dim=-1)
+    return F.nll_loss(of_targets.flatten(0, 1), targets.flatten(), reduction="none")
+
+
+def not_yet(label: int, labels: Sequence[str]) -> int:
+    """Target of a block in which a command may be named already or not yet (`_silence_`), but nothing else."""
+    return len(labels) + 1 + label
 
 
 def word_logits(posterior: Tensor, words: Tensor, blocks: int, labels: Sequence[str]) -> Tensor:

@@ -76,7 +76,7 @@ def main(
 ) -> None:
     """Draw how the gradient of the last moment arrives at the moments before it, cell by cell.
 
-    Example: python -m speechrnn.training.reach docs/reach.png configs/gru-12-last.pt
+    Example: python -m speechrnn.training.reach docs/reach.png configs/gru-12.pt
     """
     with report_errors():
         check_writable(out, "OUT.png")

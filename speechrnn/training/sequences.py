@@ -15,10 +15,10 @@ from speechrnn.training import corpus
 from speechrnn.training.augment import Augment, decibels
 from speechrnn.training.config import StreamConfig
 from speechrnn.training.extent import word_extent
-from speechrnn.training.losses import IGNORED
+from speechrnn.training.losses import not_yet
 from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
 
-WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.25, 0.25, 0.15  # after a word's end: anything; its label; anything again
+WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.25, 0.25, 0.15  # after a word: perhaps its label; its label; perhaps
 LONGEST_JOINT_SECONDS = 0.08  # between words that are run together
 JOINED_WORDS = (3, 8)
 
@@ -30,12 +30,12 @@ class Sequences:
         self, config: StreamConfig, sounds: Sounds, labels: Sequence[str], augment: Augment, block_length: int
     ) -> None:
         self.config, self.sounds, self.augment, self.block_length = config, sounds, augment, block_length
-        self.label = {name: i for i, name in enumerate(labels)}
+        self.labels, self.label = labels, {name: i for i, name in enumerate(labels)}
         self.neither = len(labels)  # target of a block that must name no word: `_unknown_` or `_silence_`
         self.blocks = int(config.seconds * SAMPLE_RATE) // block_length
 
     def batch(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Sound [rows, samples]; targets [rows, blocks]: a label, `neither`, or IGNORED; words [words, 3].
+        """Sound [rows, samples]; targets [rows, blocks]: a label, `neither`, or `not_yet`; words [words, 3].
 
         A word is its row, the first block of its clip, and its label.
         """
@@ -133,7 +133,7 @@ class Sequences:
 
     def _answer(self, targets: np.ndarray, start: float, end: float, label: int) -> None:
         """What is to be said of a word from `start` to `end`, in seconds of the row."""
-        during = self.neither if label == self.label[corpus.UNKNOWN] else IGNORED
+        during = self.neither if label == self.label[corpus.UNKNOWN] else not_yet(label, self.labels)
         spoken = end + WAIT_SECONDS
         self._mark(targets, start, spoken, during)
         self._mark(targets, spoken, spoken + SPEAK_SECONDS, label)
