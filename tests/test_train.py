@@ -777,8 +777,7 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
     """The network computes in 16 bits, the front end doesn't: frames and the tail of the state are those of 32 bits."""
     run = start(config_file, tmp_path / "run", *STREAMS, "train.precision=bf16-mixed")
     heard, widths = [], []
-    normalise = run.recognizer.network.normalise
-    run.recognizer.network.normalise = lambda frames: heard.append(frames) or normalise(frames)
+    run.recognizer.network.input_norm.register_forward_pre_hook(lambda _, given: heard.append(given[0].mT))
     run.recognizer.network.features.register_forward_hook(lambda _, __, out: widths.append(out.dtype))
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
     stream = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(1))
