@@ -135,8 +135,9 @@ class Augment:
             out[narrow] = torch.fft.irfft(torch.fft.rfft(out[narrow]) * passes, samples).float()
         if len(coloured):
             curves = torch.from_numpy(np.stack([microphone_response(rng, frequency.numpy()) for _ in coloured]))
-            heard = torch.fft.irfft(torch.fft.rfft(out[coloured]) * curves, samples).float()
-            level = (out[coloured].square().sum(1) / heard.square().sum(1).clamp(min=1e-12)).sqrt()
+            given = out[coloured]
+            heard = torch.fft.irfft(torch.fft.rfft(given) * curves, samples).float()
+            level = (given.square().sum(1) / heard.square().sum(1).clamp(min=1e-12)).sqrt()
             out[coloured] = heard * level[:, None]  # as loud as before: how loud it is, `record` decides
         return out
 
