@@ -131,11 +131,11 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
     save(figure, path)
 
 
-def reaches(norms: Mapping[str, np.ndarray], block_seconds: float, path: Path) -> None:
-    """Norms of gradients [blocks] by name, against the time before the last block, on a logarithmic axis."""
+def reaches(norms: Mapping[str, tuple[np.ndarray, float]], path: Path) -> None:
+    """Norms of gradients [blocks], and seconds in a block, by name: against the time before the last, logarithmic."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
-    for name, norm in norms.items():
+    for name, (norm, block_seconds) in norms.items():
         before = np.arange(len(norm))[::-1] * block_seconds
         axis.semilogy(before, np.maximum(norm, 1e-12), label=name, lw=1.8)
     axis.set(xlabel="seconds before the last block", ylabel="gradient, relative to the last block", ylim=(1e-8, None))

@@ -7,12 +7,20 @@ import pytest
 import torch
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training.augment import Augment, SpecAugment, microphone_response, room_response
+from speechrnn.training.augment import (
+    GATE_FADE_SECONDS,
+    GATE_SECONDS,
+    Augment,
+    SpecAugment,
+    microphone_response,
+    room_response,
+)
 from speechrnn.training.config import AugmentConfig
 
 OFF = AugmentConfig(
-    shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
-    band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0, dropout_probability=0.0,
+    shift_seconds=0.0, speed_probability=0.0, gate_probability=0.0, gain_probability=0.0, noise_probability=0.0,
+    room_probability=0.0, band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0,
+    dropout_probability=0.0,
 )  # fmt: skip
 SECOND = SAMPLE_RATE
 
@@ -67,9 +75,9 @@ def test_what_goes_in_is_left_alone():
     sounds = noise_clips(6)
     before = sounds.clone()
     augmented(
-        sounds, noise=hiss, shift_seconds=0.1, speed_probability=1.0, gain_probability=1.0, noise_probability=1.0,
-        room_probability=1.0, band_limit_probability=1.0, response_probability=1.0, eight_bit_probability=1.0,
-        dropout_probability=1.0,
+        sounds, noise=hiss, shift_seconds=0.1, speed_probability=1.0, gate_probability=1.0, gain_probability=1.0,
+        noise_probability=1.0, room_probability=1.0, band_limit_probability=1.0, response_probability=1.0,
+        eight_bit_probability=1.0, dropout_probability=1.0,
     )  # fmt: skip
     assert torch.equal(sounds, before)
 
@@ -228,6 +236,21 @@ def test_noise_is_added_in_the_share_asked_for():
     sounds = noise_clips(200)
     noisy = augmented(sounds, noise=hiss, noise_probability=0.7)
     assert 0.55 < float((noisy != sounds).any(1).float().mean()) < 0.85
+
+
+def test_a_gate_leaves_the_word_and_makes_the_rest_digital_zeros():
+    word = slice(int(0.3 * SECOND), int(0.6 * SECOND))
+    sounds = noise_clips(40, level=0.001)
+    sounds[:, word] *= 200.0
+    gated = augmented(sounds, gate_probability=1.0)
+    assert torch.equal(gated[:, word], sounds[:, word])
+    margin = int((GATE_SECONDS + 3 * GATE_FADE_SECONDS) * SAMPLE_RATE)
+    assert not gated[:, : word.start - margin].any()
+    assert not gated[:, word.stop + margin :].any()
+    opens = (gated != 0).int().argmax(1)
+    assert len(opens.unique()) > 10  # each where it likes
+    some = augmented(sounds, gate_probability=0.5)
+    assert 0.25 < float((some == 0).any(1).float().mean()) < 0.75
 
 
 def test_gain_stays_in_its_range():

@@ -23,8 +23,8 @@ BATCH = 8
 LABELS = task_labels("yes,no,rare")
 CLIPS_OF = {"yes": 20, "no": 20, "rare": 5, "bed": 12, "cat": 3}
 QUIET = AugmentConfig(
-    shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
-    band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0,
+    shift_seconds=0.0, speed_probability=0.0, gate_probability=0.0, gain_probability=0.0, noise_probability=0.0,
+    room_probability=0.0, band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0,
     dropout_probability=0.0, long_batch_probability=0.0,
 )  # fmt: skip
 

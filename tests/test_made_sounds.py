@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training import made_noise
-from speechrnn.training.made_words import FADE, PIECE_SECONDS, extended, piece
+from speechrnn.training.made_words import FADE, PIECE_SECONDS, extended, floor, piece
 from speechrnn.training.sounds import CLIP_SAMPLES
 
 RANDOM = st.integers(0, 2**32 - 1).map(np.random.default_rng)
@@ -64,6 +64,22 @@ def test_a_piece_is_cut_at_quiet_moments(seed):
     lengths = np.diff(edges)[::2] / SAMPLE_RATE
     assert len(lengths)
     assert (np.abs(lengths - 0.12) <= 2 * FADE / SAMPLE_RATE).all()
+
+
+@given(RANDOM, st.floats(1e-4, 0.1))
+@settings(max_examples=20, deadline=None)
+def test_the_floor_is_as_loud_and_as_coloured_as_the_quietest_moment(rng, level):
+    hum = level * np.sin(2 * np.pi * COMMAND_HZ * np.arange(CLIP_SAMPLES) / SAMPLE_RATE)
+    made = floor(rng, hum.astype(np.float32) + tone(OTHER_HZ, level=10 * level))
+    assert made.shape == (CLIP_SAMPLES,)
+    assert made.dtype == np.float32
+    assert np.sqrt(np.mean(np.square(made))) == pytest.approx(level / np.sqrt(2), rel=0.05)
+    assert power_at(made, COMMAND_HZ) > 0.9
+
+
+@pytest.mark.parametrize("length", [10, CLIP_SAMPLES])
+def test_the_floor_of_nothing_is_nothing(length):
+    assert not floor(np.random.default_rng(0), np.zeros(length, np.float32)).any()
 
 
 @pytest.mark.parametrize("kind", [made_noise.music, made_noise.machine, made_noise.signals, made_noise.knocks])

@@ -29,12 +29,13 @@ LEVELS = {"yes": 16_000, "no": 12_000, "bed": 8_000, "cat": 4_000}
 WORD_BEGINS, WORD_ENDS = 0.25, 0.65
 SPEECH = 2_000
 PLAIN = AugmentConfig(
-    shift_seconds=0.0, speed_probability=0.0, gain_probability=0.0, noise_probability=0.0, room_probability=0.0,
-    band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0, dropout_probability=0.0,
+    shift_seconds=0.0, speed_probability=0.0, gate_probability=0.0, gain_probability=0.0, noise_probability=0.0,
+    room_probability=0.0, band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0,
+    dropout_probability=0.0,
 )  # fmt: skip
 NOTHING = StreamConfig(rows=1, seconds=6.0, speech_share=0.0, joined_share=0.0, noise_share=0.0)
 ANSWERED = WAIT_SECONDS + SPEAK_SECONDS + FADE_SECONDS  # after the end of a word
-AROUND = 0.05  # blocks, and the frames by which an extent is found, are no finer
+AROUND = 0.03  # blocks, and the frames by which an extent is found, are no finer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

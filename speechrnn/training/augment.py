@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.config import AugmentConfig
+from speechrnn.training.extent import word_extent
 
+GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word, and closes after it, by this at most
 SPEED_UNIT = 20  # speeds are fractions of twentieths: small resampling filters
 NoiseSource = Callable[[np.random.Generator, int], "np.ndarray | None"]
 
@@ -63,7 +65,7 @@ class Augment:
         twice: [2 * batch, length].
         """
         c = self.config
-        sounds = self.rooms_and_lines(rng, self.change_speed(rng, sounds))
+        sounds = self.rooms_and_lines(rng, self.change_speed(rng, self.gate(rng, sounds)))
         canvas = torch.zeros(len(sounds), length)
         for row, sound in enumerate(sounds):
             free = length - tail - sounds.shape[1]
@@ -102,6 +104,16 @@ class Augment:
             sound[start : start + int(SAMPLE_RATE * 10.0 ** rng.uniform(-2.3, -0.7))] = 0.0
         if rng.random() < 0.5:
             sound[: int(rng.uniform(0.0, 0.3) * SAMPLE_RATE)] = 0.0
+
+    def gate(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
+        """Digital silence before and behind the words of some of the sounds, as a noise gate has it."""
+        out = sounds.clone()
+        time = torch.arange(sounds.shape[1]) / SAMPLE_RATE
+        for row in np.flatnonzero(rng.random(len(sounds)) < self.config.gate_probability):
+            start, end = word_extent(sounds[row].numpy())
+            opens, closes = start - rng.uniform(0.0, GATE_SECONDS), end + rng.uniform(0.0, GATE_SECONDS)
+            out[row] *= (torch.minimum(time - opens, closes - time) / GATE_FADE_SECONDS).clamp(0.0, 1.0)
+        return out
 
     def change_speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """Faster or slower, pitch with it; two speeds a batch, each for half of the chosen rows."""

@@ -80,6 +80,7 @@ class AugmentConfig:
     shift_seconds: float = 0.1
     speed_probability: float = 0.5
     speed_range: float = 0.15
+    gate_probability: float = 0.15  # digital silence around the word
     gain_probability: float = 0.5
     gain_low_db: float = -34.0
     gain_high_db: float = 6.0

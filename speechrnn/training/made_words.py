@@ -6,6 +6,7 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.extent import loudest, word_extent
 
 FADE = SAMPLE_RATE // 100  # samples over which two sounds pass into each other, or one ends
+FRAME = SAMPLE_RATE // 20  # samples of which the quietest are taken for the floor
 FRAGMENT_SECONDS = 0.12, 0.3
 PIECE_SECONDS = 0.2, 0.7
 DIP_SECONDS = 0.08  # how far the end of a piece may move to a quieter moment
@@ -38,6 +39,20 @@ def piece(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndar
     start, end = (_quietest_near(speech, at) for at in (start, start + length))
     cut = speech[start:end].astype(np.float32)
     return _placed(rng, cut[::-1] if rng.random() < 0.25 else cut, samples)
+
+
+def floor(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
+    """Noise with the level and spectrum of the quietest moment of a sound, as long as it [samples].
+
+    Words that are made stand in digital silence. Without what a microphone gives between words, that alone would tell
+    them from words that are said.
+    """
+    frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
+    quiet = frames[np.square(frames).mean(axis=1).argmin()] if len(frames) else np.zeros(FRAME, np.float32)
+    shape = np.abs(np.fft.rfft(quiet * np.hanning(FRAME)))
+    at, known = np.fft.rfftfreq(len(sound)), np.fft.rfftfreq(FRAME)
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(sound))) * np.interp(at, known, shape), len(sound))
+    return (noise * (_level(quiet) / max(_level(noise), 1e-12))).astype(np.float32)
 
 
 def _level(sound: np.ndarray) -> float:

@@ -81,7 +81,7 @@ def main(
     with report_errors():
         check_writable(out, "OUT.png")
         sounds = clips or [Path("examples/yes.wav"), Path("examples/stop.wav"), Path("examples/marvin.wav")]
-        length = round(seconds * audio.SAMPLE_RATE / 320) * 320
+        length = round(seconds * 50) * audio.SAMPLE_RATE // 50  # whole blocks
         loaded = [torch.from_numpy(audio.load(path))[-length:] for path in sounds]
         sound = torch.stack([torch.nn.functional.pad(one, (length - len(one), 0)) for one in loaded])
         models = {f"{cell}, fresh": fresh(cell) for cell in STREAMABLE}
@@ -89,7 +89,11 @@ def main(
         for path in trained or []:
             model, _ = checkpoint.recognizer(path)
             models[f"{model.config.network.cell}, trained ({path.name})"] = model
-        pictures.reaches({name: reach(model, sound).numpy() for name, model in models.items()}, 0.02, out)
+        found = {
+            name: (reach(model, sound).numpy(), model.block_length / audio.SAMPLE_RATE)
+            for name, model in models.items()
+        }
+        pictures.reaches(found, out)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from speechrnn.training.extent import word_extent
 from speechrnn.training.losses import not_yet
 from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
 
-WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.25, 0.25, 0.15  # after a word: perhaps its label; its label; perhaps
+WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.25, 0.2, 0.1  # after a word: perhaps its label; its label; perhaps
 LONGEST_JOINT_SECONDS = 0.08  # between words that are run together
 JOINED_WORDS = (3, 8)
 
@@ -89,7 +89,8 @@ class Sequences:
                 sounds.append(self.sounds.any_of(rng, word))
         if not sounds:
             return []
-        changed = self.augment.change_speed(rng, torch.from_numpy(np.stack(sounds))).numpy()
+        stacked = self.augment.gate(rng, torch.from_numpy(np.stack(sounds)))
+        changed = self.augment.change_speed(rng, stacked).numpy()
         return [(label, sound, *word_extent(sound)) for label, sound in zip(labels, changed, strict=True)]
 
     def _speech(self, rng: np.random.Generator, canvas: np.ndarray) -> None:

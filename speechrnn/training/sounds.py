@@ -14,10 +14,11 @@ from speechrnn.training import corpus
 from speechrnn.training.config import DataConfig
 from speechrnn.training.extent import loudest
 from speechrnn.training.made_noise import made_noise
-from speechrnn.training.made_words import extended, piece
+from speechrnn.training.made_words import extended, floor, piece
 
 CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
 MADE_NOISE_SECONDS = 10.0
+FLOOR_SHARE = 0.75  # of the made words have the noise of a recording between words; the others stand in nothing
 Progress = Callable[[int, int], None]  # done, of how many
 
 
@@ -124,10 +125,13 @@ class Sounds:
     def made_word(self, rng: np.random.Generator) -> np.ndarray:
         """A word that nobody says [CLIP_SAMPLES]: a piece of running speech, or a command and more."""
         if self.speech and rng.random() < 0.5:
-            return piece(rng, self.speech.cut(rng, 2 * CLIP_SAMPLES), CLIP_SAMPLES)
-        command = self.any_of(rng, str(rng.choice(self.commands)))
-        other = self.any_of(rng, self.other_word(rng)) if self.others else command[::-1]
-        return extended(rng, command, other)
+            origin = self.speech.cut(rng, 2 * CLIP_SAMPLES)
+            made = piece(rng, origin, CLIP_SAMPLES)
+        else:
+            origin = self.any_of(rng, str(rng.choice(self.commands)))
+            other = self.any_of(rng, self.other_word(rng)) if self.others else origin[::-1]
+            made = extended(rng, origin, other)
+        return made + floor(rng, origin)[:CLIP_SAMPLES] if rng.random() < FLOOR_SHARE else made
 
     def _own(self, *folders: str) -> Iterator[Path]:
         chosen: Callable[[Iterable[Path]], Iterator[Path]]
