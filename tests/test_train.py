@@ -61,6 +61,7 @@ silence_share = 0.5
 shift_seconds = 0.1
 speed_probability = 0.1
 speed_range = 0.05
+gate_probability = 0.0
 gain_probability = 0.1
 gain_low_db = -6.0
 noise_probability = 0.3
