@@ -107,6 +107,8 @@ class Augment:
 
     def gate(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """Digital silence before and behind the words of some of the sounds, as a noise gate has it."""
+        if not self.config.gate_probability:
+            return sounds
         out = sounds.clone()
         time = torch.arange(sounds.shape[1]) / SAMPLE_RATE
         for row in np.flatnonzero(rng.random(len(sounds)) < self.config.gate_probability):
