@@ -70,7 +70,7 @@ def test_a_piece_is_cut_at_quiet_moments(seed):
 @settings(max_examples=20, deadline=None)
 def test_the_floor_is_as_loud_and_as_coloured_as_the_quietest_moment(rng, level):
     hum = level * np.sin(2 * np.pi * COMMAND_HZ * np.arange(CLIP_SAMPLES) / SAMPLE_RATE)
-    made = floor(rng, hum.astype(np.float32) + tone(OTHER_HZ, level=10 * level))
+    made = floor(rng, hum.astype(np.float32) + tone(OTHER_HZ, level=10 * level), CLIP_SAMPLES)
     assert made.shape == (CLIP_SAMPLES,)
     assert made.dtype == np.float32
     assert np.sqrt(np.mean(np.square(made))) == pytest.approx(level / np.sqrt(2), rel=0.05)
@@ -79,7 +79,7 @@ def test_the_floor_is_as_loud_and_as_coloured_as_the_quietest_moment(rng, level)
 
 @pytest.mark.parametrize("length", [10, CLIP_SAMPLES])
 def test_the_floor_of_nothing_is_nothing(length):
-    assert not floor(np.random.default_rng(0), np.zeros(length, np.float32)).any()
+    assert not floor(np.random.default_rng(0), np.zeros(length, np.float32), CLIP_SAMPLES).any()
 
 
 @pytest.mark.parametrize("kind", [made_noise.music, made_noise.machine, made_noise.signals, made_noise.knocks])

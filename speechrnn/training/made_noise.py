@@ -19,6 +19,11 @@ def made_noise(rng: np.random.Generator, seconds: float) -> np.ndarray:
     return (sound * (rng.uniform(0.1, 1.0) / max(np.abs(sound).max(), 1e-9))).astype(np.float32)
 
 
+def shaped(rng: np.random.Generator, gains: np.ndarray, samples: int) -> np.ndarray:
+    """White noise through a filter: `gains` [samples // 2 + 1] are those of the frequencies of `np.fft.rfftfreq`."""
+    return np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * gains, samples)
+
+
 def music(rng: np.random.Generator, samples: int) -> np.ndarray:
     """One to four instruments on a scale, perhaps with drums."""
     sound = np.zeros(samples)
@@ -110,11 +115,10 @@ def _instrument(rng: np.random.Generator):
 def _burst(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
     """Noise between two frequencies that dies away within half a second at most."""
     samples = SAMPLE_RATE // 2
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequency = np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
-    spectrum[(frequency < low) | (frequency > high)] = 0.0
+    noise = shaped(rng, (frequency >= low) & (frequency <= high), samples)
     decay = 10.0 ** rng.uniform(-2.3, -1.0)
-    burst = np.fft.irfft(spectrum, samples) * np.exp(-np.arange(samples) / SAMPLE_RATE / decay)
+    burst = noise * np.exp(-np.arange(samples) / SAMPLE_RATE / decay)
     return burst / np.abs(burst).max()
 
 
@@ -123,7 +127,7 @@ def _coloured(rng: np.random.Generator, samples: int) -> np.ndarray:
     frequency = np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE)
     shape = np.maximum(frequency, 20.0) ** -rng.uniform(0.0, 1.0)
     shape[frequency > 10.0 ** rng.uniform(2.5, 4.0)] *= 0.03
-    sound = np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * shape, samples)
+    sound = shaped(rng, shape, samples)
     return sound / np.abs(sound).max()
 
 

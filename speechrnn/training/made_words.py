@@ -4,9 +4,10 @@ import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.extent import loudest, word_extent
+from speechrnn.training.made_noise import shaped
 
 FADE = SAMPLE_RATE // 100  # samples over which two sounds pass into each other, or one ends
-FRAME = SAMPLE_RATE // 20  # samples of which the quietest are taken for the floor
+FLOOR_FRAME = SAMPLE_RATE // 20  # samples of which the quietest are taken for the floor
 FRAGMENT_SECONDS = 0.12, 0.3
 PIECE_SECONDS = 0.2, 0.7
 DIP_SECONDS = 0.08  # how far the end of a piece may move to a quieter moment
@@ -41,17 +42,17 @@ def piece(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndar
     return _placed(rng, cut[::-1] if rng.random() < 0.25 else cut, samples)
 
 
-def floor(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-    """Noise with the level and spectrum of the quietest moment of a sound, as long as it [samples].
+def floor(rng: np.random.Generator, sound: np.ndarray, samples: int) -> np.ndarray:
+    """Noise with the level and spectrum of the quietest moment of a sound [samples].
 
     Words that are made stand in digital silence. Without what a microphone gives between words, that alone would tell
     them from words that are said.
     """
-    frames = sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)
-    quiet = frames[np.square(frames).mean(axis=1).argmin()] if len(frames) else np.zeros(FRAME, np.float32)
-    shape = np.abs(np.fft.rfft(quiet * np.hanning(FRAME)))
-    at, known = np.fft.rfftfreq(len(sound)), np.fft.rfftfreq(FRAME)
-    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(sound))) * np.interp(at, known, shape), len(sound))
+    frames = sound[: len(sound) // FLOOR_FRAME * FLOOR_FRAME].reshape(-1, FLOOR_FRAME)
+    quiet = frames[np.square(frames).mean(axis=1).argmin()] if len(frames) else np.zeros(FLOOR_FRAME, np.float32)
+    spectrum = np.abs(np.fft.rfft(quiet * np.hanning(FLOOR_FRAME)))
+    gains = np.interp(np.fft.rfftfreq(samples), np.fft.rfftfreq(FLOOR_FRAME), spectrum)
+    noise = shaped(rng, gains, samples)
     return (noise * (_level(quiet) / max(_level(noise), 1e-12))).astype(np.float32)
 
 

@@ -6,6 +6,7 @@ multiplied by one matrix a block; where that shrinks it every time, it vanishes,
 tells the story.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,11 @@ def fresh(cell: str, scale: float = 1.0, layers: int = 1, seed: int = 0) -> Reco
     return model
 
 
+def ends(sounds: Sequence[Tensor], length: int) -> Tensor:
+    """The last samples of each sound, digital silence before one that is shorter [sounds, length]."""
+    return torch.stack([torch.nn.functional.pad(one[-length:], (max(0, length - len(one)), 0)) for one in sounds])
+
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -81,19 +87,18 @@ def main(
     with report_errors():
         check_writable(out, "OUT.png")
         sounds = clips or [Path("examples/yes.wav"), Path("examples/stop.wav"), Path("examples/marvin.wav")]
-        length = round(seconds * 50) * audio.SAMPLE_RATE // 50  # whole blocks
-        loaded = [torch.from_numpy(audio.load(path))[-length:] for path in sounds]
-        sound = torch.stack([torch.nn.functional.pad(one, (length - len(one), 0)) for one in loaded])
+        loaded = [torch.from_numpy(audio.load(path)) for path in sounds]
         models = {f"{cell}, fresh": fresh(cell) for cell in STREAMABLE}
         models[f"rnn, fresh, recurrent weights times {EXPLODING:g}"] = fresh("rnn", EXPLODING)
         for path in trained or []:
             model, _ = checkpoint.recognizer(path)
             models[f"{model.config.network.cell}, trained ({path.name})"] = model
-        found = {
-            name: (reach(model, sound).numpy(), model.block_length / audio.SAMPLE_RATE)
-            for name, model in models.items()
-        }
-        pictures.reaches(found, out)
+        norms = {}
+        for name, model in models.items():
+            block_seconds = model.block_length / audio.SAMPLE_RATE
+            heard = ends(loaded, round(seconds / block_seconds) * model.block_length)
+            norms[name] = (reach(model, heard).numpy(), block_seconds)
+        pictures.reaches(norms, out)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class Sounds:
             origin = self.any_of(rng, str(rng.choice(self.commands)))
             other = self.any_of(rng, self.other_word(rng)) if self.others else origin[::-1]
             made = extended(rng, origin, other)
-        return made + floor(rng, origin)[:CLIP_SAMPLES] if rng.random() < FLOOR_SHARE else made
+        return made + floor(rng, origin, CLIP_SAMPLES) if rng.random() < FLOOR_SHARE else made
 
     def _own(self, *folders: str) -> Iterator[Path]:
         chosen: Callable[[Iterable[Path]], Iterator[Path]]
