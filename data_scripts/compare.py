@@ -13,10 +13,12 @@ held against:
     set = ["augment.frequency_masks=0", "augment.time_masks=0"]
 
 Each run is trained by `speechrnn train` and measured in torch, on the sounds of `data_scripts.validate`: networks that
-can't be exported because they need whole clips are compared too. A plan that was stopped goes on where it was, so a
-long one can be done in pieces.
+can't be exported because they need whole clips are compared too. Beside the table, OUT.json has the figures of each
+run, under a digest of its settings: a plan that was stopped goes on where it was, without the run folders if need be,
+so a long one can be done in pieces.
 """
 
+import hashlib
 import json
 import statistics
 import subprocess
@@ -93,11 +95,23 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
+def digest(plan: Plan, variant: str, seed: int) -> str:
+    """Names all settings of a run: other settings, another digest."""
+    return hashlib.sha256(settings.load(plan.config, plan.overrides(variant, seed)).to_toml().encode()).hexdigest()[:16]
+
+
+def read_figures(path: Path) -> dict[str, dict[str, float]]:
+    """Figures of runs by their digests; none if there is no such file. Raises InputError, naming the file."""
+    try:
+        return {name: dict(figures) for name, figures in json.loads(path.read_text(encoding="utf-8")).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: can't be used ({error}): delete it, and all runs are made anew") from None
+
+
 def run(plan: Plan, variant: str, seed: int, folder: Path, data: Path) -> dict[str, float]:
-    """Train and measure; what is there already isn't done again."""
-    found = folder / "figures.json"
-    if found.exists():
-        return json.loads(found.read_text(encoding="utf-8"))
+    """Train, on from where it was stopped if it was, and measure."""
     command = [sys.executable, "-m", "speechrnn", "train", plan.config, "--run-folder", str(folder)]
     for override in plan.overrides(variant, seed):
         command += ["--set", override]
@@ -106,9 +120,7 @@ def run(plan: Plan, variant: str, seed: int, folder: Path, data: Path) -> dict[s
     if subprocess.run(command, check=False).returncode:
         raise InputError(f"{variant}, seed {seed}: training failed, see above")
     model, _ = checkpoint.recognizer(folder / "best.pt")
-    figures = measure(model, data)
-    write(found, json.dumps(figures, indent=2).encode())
-    return figures
+    return measure(model, data)
 
 
 def measure(model: Recognizer, data: Path) -> dict[str, float]:
@@ -183,7 +195,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def main(
     plan_file: Annotated[Path, typer.Argument(metavar="PLAN.toml", help="What to train")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.md", help="Where the table goes")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.md", help="Where the table goes, and OUT.json beside it")],
     runs: Annotated[Path, typer.Option("--runs", help="Folder for the run folders")] = Path("runs"),
     data: DataOption = DATA,
 ) -> None:
@@ -193,14 +205,20 @@ def main(
     """
     with report_errors():
         check_writable(out, "OUT.md")
-        plan = read_plan(plan_file)
+        if out.suffix == ".json":
+            raise InputError(f"{out}: is where the figures go: name the table otherwise, as {out.with_suffix('.md')}")
+        plan, kept = read_plan(plan_file), out.with_suffix(".json")
+        known = read_figures(kept)
         found: dict[str, list[dict[str, float]]] = {}
         for seed in plan.seeds:
-            for number, variant in enumerate(plan.variants):
+            for variant in plan.variants:
                 say(f"{variant}, seed {seed}")
-                folder = runs / plan_file.stem / f"{number}-{seed}"
-                found.setdefault(variant, []).append(run(plan, variant, seed, folder, data))
-            write(out, table(found).encode())  # so far
+                name = digest(plan, variant, seed)
+                if name not in known:
+                    known[name] = run(plan, variant, seed, runs / plan_file.stem / name, data)
+                    write(kept, (json.dumps(known, indent=2) + "\n").encode())
+                found.setdefault(variant, []).append(known[name])
+                write(out, table(found).encode())  # so far
         typer.echo(out.read_text(encoding="utf-8"), nl=False)
 
 

@@ -1,6 +1,7 @@
 """Variants of a recipe side by side: what a plan says, what a table says, and one whole plan on small sound."""
 
 import json
+import shutil
 
 import pytest
 from test_train import config_file, data_folder  # noqa: F401  two words, a high tone and a low one
@@ -8,7 +9,7 @@ from test_validate import hum, said
 from typer.testing import CliRunner
 
 from data_scripts import compare
-from data_scripts.compare import app, read_plan, table
+from data_scripts.compare import app, digest, read_plan, table
 from speechrnn.errors import ConfigError
 
 PLAN = """
@@ -96,7 +97,22 @@ set = ["network.cell=rnn"]
     written = (tmp_path / "out.md").read_text()
     assert result.stdout == written
     assert [line.split(" | ")[0] for line in written.splitlines()[2:]] == ["| GRU", "| RNN"]
-    made = json.loads((tmp_path / "runs" / "plan" / "1-1" / "figures.json").read_text())
-    assert 0.0 <= made["accuracy"] <= 1.0
+    made = json.loads((tmp_path / "out.json").read_text())
+    assert len(made) == 2
+    assert all(0.0 <= figures["accuracy"] <= 1.0 for figures in made.values())
+    shutil.rmtree(tmp_path / "runs")
     monkeypatch.setattr(compare.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
     assert CliRunner().invoke(app, arguments).stdout == written
+    (tmp_path / "out.json").write_text("[1]")
+    refused = CliRunner().invoke(app, arguments)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "out.json" in refused.stderr
+
+
+def test_other_settings_are_another_run(tmp_path):
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN)
+    plan = read_plan(file)
+    names = {digest(plan, variant, seed) for variant in plan.variants for seed in plan.seeds}
+    assert len(names) == 4
+    assert digest(read_plan(file), "small", 2) in names
