@@ -11,6 +11,7 @@ import speechrnn
 from speechrnn import audio
 from speechrnn.errors import AudioError
 from speechrnn.training.corpus import evaluation_clips
+from speechrnn.training.extent import word_extent
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +78,17 @@ def test_the_level_does_not_change_the_word(clips, model, decibels):
     gain = np.float32(10 ** (decibels / 20))
     heard = [model.classify(np.clip(sound * gain, -1.0, 1.0)).label for sound in sounds]
     assert np.sum(np.array(heard) == labels) >= 97
+
+
+def test_a_noise_gate_does_not_change_the_word(clips, model):
+    sounds, labels = clips
+    words = [(sound, label) for sound, label in zip(sounds, labels, strict=True) if label in model.card.words]
+    same = []
+    for sound, label in words:
+        start, end = (round(seconds * audio.SAMPLE_RATE) for seconds in word_extent(sound))
+        margin = audio.SAMPLE_RATE // 20
+        gated = np.zeros_like(sound)
+        gated[max(0, start - margin) : end + margin] = sound[max(0, start - margin) : end + margin]
+        same.append(model.classify(gated).label == label)
+    assert len(words) > 70
+    assert np.mean(same) >= 0.97
