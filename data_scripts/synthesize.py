@@ -1,4 +1,8 @@
-"""python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng, one 16 kHz WAV of about a second each."""
+"""python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng, 16 kHz WAV of about a second each.
+
+One clip a word, or, with --takes, many in other voices, speeds and pitches: words to train on. Where commands are among
+them and words that sound alike, what tells them apart is the word and not that a machine speaks.
+"""
 
 import shutil
 import subprocess
@@ -8,6 +12,8 @@ from typing import Annotated
 import numpy as np
 import soundfile
 import typer
+from rich.console import Console
+from rich.progress import track
 
 from speechrnn import audio
 from speechrnn.cli import report_errors
@@ -15,6 +21,9 @@ from speechrnn.errors import InputError
 
 CLIP_SECONDS = 1.0
 PEAK = 0.5
+ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
+SPEAKERS = ("", *(f"+f{number}" for number in range(1, 6)), *(f"+m{number}" for number in range(1, 8)))
+SPEEDS, PITCHES = (110, 200), (20, 80)
 
 
 def speak(word: str, voice: str, speed: int, pitch: int) -> np.ndarray:
@@ -39,26 +48,54 @@ def speak(word: str, voice: str, speed: int, pitch: int) -> np.ndarray:
     return np.pad(sound, (missing // 2, missing - missing // 2))
 
 
+def save(sound: np.ndarray, target: Path) -> None:
+    """Write a WAV beside, then rename; the folder is made if it isn't there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_suffix(".part")
+    soundfile.write(beside, sound, audio.SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    beside.replace(target)
+
+
 def main(
     dest: Annotated[Path, typer.Argument(metavar="DEST", help="Folder for the clips; made if it isn't there")],
-    words: Annotated[list[str], typer.Argument(metavar="WORD...", help="Words to be spoken")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORD...]", help="Words to be spoken", show_default=False)
+    ] = None,
+    listed: Annotated[Path | None, typer.Option("--list", help="A text file of more words, a line each")] = None,
     voice: Annotated[str, typer.Option(help="A voice of espeak-ng, as en-us, en-gb or en-us+f3")] = "en-us",
     speed: Annotated[int, typer.Option(min=80, max=450, help="Words a minute")] = 150,
     pitch: Annotated[int, typer.Option(min=0, max=99, help="0 is low, 99 is high")] = 50,
+    takes: Annotated[
+        int,
+        typer.Option(min=0, help="That many of each word, DEST/WORD/0.wav and so on, in voices drawn at random"),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draw of voices")] = 0,
 ) -> None:
-    """Have words spoken by espeak-ng, a clip each.
+    """Have words spoken by espeak-ng, a clip each, or many takes of each.
 
     Example: python -m data_scripts.synthesize examples yes no stop --voice en-us+f3
+
+    Example: python -m data_scripts.synthesize ../data/words/synthetic cough town --takes 12
     """
     with report_errors():
-        for word in words:
-            sound = speak(word, voice, speed, pitch)
-            dest.mkdir(parents=True, exist_ok=True)
-            target = dest / f"{word}.wav"
-            beside = dest / f"{word}.part"
-            soundfile.write(beside, sound, audio.SAMPLE_RATE, format="WAV", subtype="PCM_16")
-            beside.replace(target)
-            typer.echo(f"{target}: {len(sound) / audio.SAMPLE_RATE:.2f} s")
+        chosen = list(words or [])
+        if listed:
+            try:
+                chosen += [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                raise InputError(f"--list {listed}: can't be read ({error}): name a text file of words") from None
+        if not chosen:
+            raise InputError("WORD: name a word, or --list a file of them")
+        rng = np.random.default_rng(seed)
+        for word in track(chosen, "speaking", console=Console(stderr=True), disable=not takes, transient=True):
+            for take in range(takes):
+                drawn = f"{rng.choice(ACCENTS)}{rng.choice(SPEAKERS)}"
+                sound = speak(word, drawn, int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES)))
+                save(sound, dest / word / f"{take}.wav")
+            if not takes:
+                sound = speak(word, voice, speed, pitch)
+                save(sound, dest / f"{word}.wav")
+                typer.echo(f"{dest / word}.wav: {len(sound) / audio.SAMPLE_RATE:.2f} s")
 
 
 if __name__ == "__main__":

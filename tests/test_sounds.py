@@ -68,6 +68,16 @@ def test_training_hears_nothing_that_is_kept_away(parts):
     assert all(heard == {TRAINED} for heard in found.values())
 
 
+def test_more_words_are_trained_on_under_their_labels(config, parts, tmp_path):
+    for word in ("yes", "town"):
+        write(tmp_path / word / "0.wav", np.full(4000, TRAINED))
+    more = replace(config, word_folders=(str(tmp_path),))
+    trained, kept_away = (Sounds(more, LABELS, part) for part in ("training", "validation"))
+    assert len(trained.by_word["yes"]) == len(parts["training"].by_word["yes"]) + 1
+    assert trained.label_of["town"] == "_unknown_"
+    assert "town" not in kept_away.by_word
+
+
 def test_what_is_kept_away_is_heard_by_no_training(parts):
     found = levels(parts["validation"])
     assert found.keys() == levels(parts["training"]).keys()

@@ -176,7 +176,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments,
 def test_nothing_in_configs_trains_on_what_counts_as_unseen():
     for file in sorted((ROOT / "configs").glob("*.toml")):
         data = config.load(file).data
-        used = {*data.unknown_folders, *data.speech_folders, *data.noise_folders}
+        used = {*data.word_folders, *data.unknown_folders, *data.speech_folders, *data.noise_folders}
         for unseen in (*validate.UNSEEN_WORDS, *validate.UNSEEN_NOISE):
             path = Path("../data") / unseen
             assert not [folder for folder in used if path.is_relative_to(folder) or Path(folder).is_relative_to(path)]

@@ -90,6 +90,8 @@ class Sounds:
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
         if silent:
             raise ConfigError(f"data.task: {folder} has no {part} clips of {', '.join(sorted(silent))}")
+        for other in config.word_folders if part == "training" else ():
+            clips += corpus.word_clips(Path(other), labels, None)
         for other in config.unknown_folders if corpus.UNKNOWN in labels else ():
             clips += [corpus.Clip(p, f"{Path(other).name}/{p.parent.name}", corpus.UNKNOWN) for p in self._own(other)]
         self.clips = np.stack(read_all([c.path for c in clips], loudest_second, progress))
