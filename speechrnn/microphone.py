@@ -14,7 +14,7 @@ import numpy as np
 from speechrnn.audio import SAMPLE_RATE, resampler
 from speechrnn.errors import MicrophoneError
 
-BLOCK_SECONDS = 0.04  # sound handed over at a time: every one wakes the process
+BLOCK_SECONDS = 0.1  # sound handed over at a time: every one wakes the process, which costs more than hearing it
 QUEUE_SECONDS = 5.0  # sound kept while the machine is busy; what comes on top is dropped, and counted
 WAIT_SECONDS = 0.5  # sleep of a listener to whom nothing comes
 LOST_SECONDS = 2.0  # without a block, the device is gone; a busy machine may be late by less
