@@ -26,7 +26,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -96,8 +96,10 @@ def read_plan(path: Path) -> Plan:
 
 
 def digest(plan: Plan, variant: str, seed: int) -> str:
-    """Names all settings of a run: other settings, another digest."""
-    return hashlib.sha256(settings.load(plan.config, plan.overrides(variant, seed)).to_toml().encode()).hexdigest()[:16]
+    """Names all settings of a run that make a difference: other settings, another digest."""
+    config = settings.load(plan.config, plan.overrides(variant, seed))
+    config = replace(config, name="", data=replace(config.data, sources=()))
+    return hashlib.sha256(config.to_toml().encode()).hexdigest()[:16]
 
 
 def read_figures(path: Path) -> dict[str, dict[str, float]]:
