@@ -171,6 +171,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """Markdown: of each variant the mean over its seeds, the lowest and highest, and the gain over the first variant.
 
     A gain is clear where the worst seed of one is better than the best seed of the other; else it is within the spread.
+    Of one seed there is none.
     """
     base = next(iter(found.values()))
     rows = [["variant", "seeds", "parameters", "ms a clip", "streams", *SHARES.values()]]
@@ -183,8 +184,9 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
             cell = f"{statistics.mean(own):.2f} % ({min(own):.2f} to {max(own):.2f})"
             if runs is not base:
                 clear = min(own) > max(others) or max(own) < min(others)
+                known = min(len(own), len(others)) > 1
                 gain = statistics.mean(own) - statistics.mean(others)
-                cell += f", {gain:+.2f}{'' if clear else ' within the spread'}"
+                cell += f", {gain:+.2f}{' of one seed' if not known else '' if clear else ' within the spread'}"
             row.append(cell)
         rows.append(row)
     lines = [f"| {' | '.join(row)} |" for row in rows]

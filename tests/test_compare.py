@@ -44,6 +44,11 @@ def test_a_gain_is_clear_where_no_seed_of_one_is_as_good_as_a_seed_of_the_other(
     assert "| 84.50 % (80.00 to 89.00), -6.50 |" in worse
 
 
+def test_one_seed_has_no_spread_and_its_gain_is_not_called_clear():
+    *_, other = table({"base": [figures(0.90)], "other": [figures(0.95)]}).splitlines()
+    assert "| 95.00 % (95.00 to 95.00), +5.00 of one seed |" in other
+
+
 def test_a_plan_gives_each_run_its_settings(tmp_path):
     file = tmp_path / "plan.toml"
     file.write_text('set = ["train.epochs=3"]' + PLAN)
