@@ -183,10 +183,11 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
             own, others = ([100.0 * figures[key] for figures in group] for group in (runs, base))
             cell = f"{statistics.mean(own):.2f} % ({min(own):.2f} to {max(own):.2f})"
             if runs is not base:
-                clear = min(own) > max(others) or max(own) < min(others)
-                known = min(len(own), len(others)) > 1
-                gain = statistics.mean(own) - statistics.mean(others)
-                cell += f", {gain:+.2f}{' of one seed' if not known else '' if clear else ' within the spread'}"
+                cell += f", {statistics.mean(own) - statistics.mean(others):+.2f}"
+                if min(len(own), len(others)) == 1:
+                    cell += " of one seed"
+                elif min(own) <= max(others) and max(own) >= min(others):
+                    cell += " within the spread"
             row.append(cell)
         rows.append(row)
     lines = [f"| {' | '.join(row)} |" for row in rows]

@@ -4,6 +4,7 @@ One clip a word, or, with --takes, many in other voices, speeds and pitches: wor
 them and words that sound alike, what tells them apart is the word and not that a machine speaks.
 """
 
+import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from export.writing import write
 from speechrnn import audio
 from speechrnn.cli import report_errors
 from speechrnn.errors import InputError
@@ -49,11 +51,11 @@ def speak(word: str, voice: str, speed: int, pitch: int) -> np.ndarray:
 
 
 def save(sound: np.ndarray, target: Path) -> None:
-    """Write a WAV beside, then rename; the folder is made if it isn't there."""
+    """Write a WAV, whole or not at all; the folder is made if it isn't there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_suffix(".part")
-    soundfile.write(beside, sound, audio.SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    beside.replace(target)
+    content = io.BytesIO()
+    soundfile.write(content, sound, audio.SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    write(target, content.getvalue())
 
 
 def main(
