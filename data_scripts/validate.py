@@ -45,7 +45,7 @@ NoiseOption = Annotated[Path | None, typer.Option(help="Noise [default: noise in
 
 PARTITION = "validation"
 UNSEEN_WORDS = ("words/spoken_digits",)  # below the data folder; no configuration in configs/ trains on any of these
-UNSEEN_NOISE = ("noise/music_librosa", "noise/music_pyaudio")
+UNSEEN_NOISE = ("noise/music_pyaudio",)
 NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is heard
 NOISY = 10.0  # dB, words above the noise of the noisy stream
 FOUND_IN_STREAMS = {  # figure of `speechrnn score`: what it is called here, and how it is written

@@ -14,6 +14,7 @@ from speechrnn.training.augment import (
     SpecAugment,
     microphone_response,
     room_response,
+    suppress,
 )
 from speechrnn.training.config import AugmentConfig
 
@@ -77,7 +78,7 @@ def test_what_goes_in_is_left_alone():
     augmented(
         sounds, noise=hiss, shift_seconds=0.1, speed_probability=1.0, gate_probability=1.0, gain_probability=1.0,
         noise_probability=1.0, room_probability=1.0, band_limit_probability=1.0, response_probability=1.0,
-        eight_bit_probability=1.0, dropout_probability=1.0,
+        eight_bit_probability=1.0, suppressor_probability=1.0, dropout_probability=1.0,
     )  # fmt: skip
     assert torch.equal(sounds, before)
 
@@ -325,6 +326,42 @@ def test_silence_is_noise_of_all_levels_and_sometimes_digital_silence():
 def test_silence_holds_nothing_of_the_clip():
     out = augmented(noise_clips(4), silent=np.array([True, False, True, False]))
     assert out.any(1).tolist() == [False, True, False, True]
+
+
+def suppressed(sound, noise, taken=2.0, floor_db=20.0):
+    class Draws:
+        draws = iter([np.full((len(sound), 1, 1), taken), np.full((len(sound), 1, 1), floor_db)])
+
+        def uniform(self, low, high, size):
+            return next(self.draws)
+
+    return suppress(Draws(), sound, noise)
+
+
+def test_a_suppressor_leaves_a_loud_word_and_takes_the_noise_around_it():
+    word, noise = tone(800), noise_clips(1, level=0.003)
+    out = suppressed(word + noise, noise)[0]
+    said = slice(SECOND * 2 // 5, SECOND * 3 // 5)
+    assert decibels_of((out - word[0])[said]) < decibels_of(word[0][said]) - 25
+    before = decibels_of((word + noise)[0, : SECOND // 5])
+    assert before - 20.5 < decibels_of(out[: SECOND // 5]) < before - 6
+
+
+def test_a_suppressor_takes_no_more_than_its_floor_and_nothing_where_no_noise_is_expected():
+    noise = noise_clips(2)
+    all_taken = suppressed(noise, noise, taken=100.0)
+    assert decibels_of(all_taken) == pytest.approx(decibels_of(noise) - 20, abs=0.5)
+    assert torch.allclose(suppressed(noise, torch.zeros_like(noise)), noise, atol=1e-5)
+
+
+def test_suppressed_sounds_are_as_many_as_wanted_and_digital_silence_stays():
+    sounds = noise_clips(40)
+    sounds[0] = 0.0
+    out = augmented(sounds, noise=hiss, suppressor_probability=0.5)
+    changed = (out != sounds).any(1)
+    assert 10 < int(changed.sum()) < 30
+    assert not out[0].any()
+    assert torch.equal(augmented(sounds, noise=no_noise, suppressor_probability=1.0), sounds)
 
 
 def masked(frames, axis):

@@ -244,3 +244,9 @@ def test_what_is_held_out_is_what_is_not_trained_on(tmp_path):
     trained, held_out = list(corpus.of_training(recordings)), list(corpus.held_out(recordings))
     assert held_out
     assert sorted(trained + held_out) == sorted(recordings)
+
+
+def test_two_qualities_of_one_recording_are_on_one_side(tmp_path):
+    for number in range(60):
+        both = [tmp_path / f"audio_{number}.wav", tmp_path / f"audio_{number}_hq.wav"]
+        assert len(list(corpus.of_training(both))) in (0, 2)

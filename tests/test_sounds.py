@@ -78,6 +78,16 @@ def test_more_words_are_trained_on_under_their_labels(config, parts, tmp_path):
     assert "town" not in kept_away.by_word
 
 
+def test_other_words_of_the_folder_itself_can_count_for_more(config):
+    shares = [
+        dict(zip(sounds.others, sounds.other_shares, strict=True))
+        for sounds in (Sounds(replace(config, own_words_weight=weight), LABELS, "training") for weight in (1.0, 4.0))
+    ]
+    assert all(sum(part.values()) == pytest.approx(1.0) for part in shares)
+    plain, weighted = (part["bed"] / part["words/yes"] for part in shares)
+    assert weighted == pytest.approx(4.0 * plain)
+
+
 def test_what_is_kept_away_is_heard_by_no_training(parts):
     found = levels(parts["validation"])
     assert found.keys() == levels(parts["training"]).keys()

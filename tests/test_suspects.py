@@ -74,6 +74,18 @@ def test_listed_clips_are_not_trained_on_but_validation_keeps_all(tmp_path):
     assert counts(config, "validation") == counts(plain, "validation") == {"yes": 1, "no": 1}
 
 
+def test_listed_recordings_of_other_folders_are_not_trained_on(tmp_path):
+    names = [name for name in map(str, range(40)) if partition(name) == "training"][:3]
+    for folder, name in [("commands/yes", NAME[:-4]), *[("music", name) for name in names]]:
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / folder / f"{name}.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "list.txt").write_text(f"music/{names[1]}.wav\n")
+    plain = DataConfig(folder=str(tmp_path / "commands"), noise_folders=(str(tmp_path / "music"),))
+    listed = replace(plain, exclude=str(tmp_path / "list.txt"))
+    counts = [len(Sounds(config, task_labels("yes"), "training").noise.sounds) for config in (plain, listed)]
+    assert counts == [3, 2]
+
+
 def test_a_list_that_is_missing_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.exclude.*nowhere\.txt"):
         Sounds(DataConfig(folder=str(tmp_path), exclude="nowhere.txt"), task_labels("yes"), "training")

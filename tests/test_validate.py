@@ -51,7 +51,7 @@ def little_of_everything(data):
     said(data / "speech" / "reader" / f"{TRAINED}-1-1.wav", "left")
     hum(data / "noise" / "rain" / f"{HELD_OUT}.wav", 10.0)
     said(data / "noise" / "rain" / f"{TRAINED}.wav", "left")
-    hum(data / "noise" / "music_librosa" / f"{TRAINED}.wav", 0.5)
+    hum(data / "noise" / "music_pyaudio" / f"{TRAINED}.wav", 0.5)
     return data
 
 
@@ -102,7 +102,7 @@ def test_other_words_are_to_be_unknown_and_are_named_with_what_they_were_taken_f
 
 def test_noise_is_cut_into_seconds_and_what_was_trained_on_is_not_heard(made):
     kinds = made["unseen_noise"]["kinds"]
-    assert {kind: row["clips"] for kind, row in kinds.items()} == {"rain": 4, "music_librosa": 1}  # at 0, 3, 6, 9 s
+    assert {kind: row["clips"] for kind, row in kinds.items()} == {"rain": 4, "music_pyaudio": 1}  # at 0, 3, 6, 9 s
     assert "left" not in made["unseen_noise"]["taken_for"]
 
 

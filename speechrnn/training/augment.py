@@ -1,6 +1,7 @@
 """A clean clip in, the same word as another person, room and microphone would give it out."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from speechrnn.training.config import AugmentConfig
 from speechrnn.training.extent import word_extent
 
 GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word, and closes after it, by this at most
+SUPPRESSOR_FFT = 512  # samples: 32 ms
+SUPPRESSOR_SNR = -5.0, 15.0  # dB
 SPEED_UNIT = 20  # speeds are fractions of twentieths: small resampling filters
 NoiseSource = Callable[[np.random.Generator, int], "np.ndarray | None"]
 
 
-def decibels(db: float) -> float:
-    """An amplitude ratio."""
+def decibels(db: Any) -> Any:
+    """An amplitude ratio, of a number or of an array."""
     return 10.0 ** (db / 20.0)
 
 
@@ -49,6 +52,25 @@ def microphone_response(rng: np.random.Generator, frequency: np.ndarray) -> np.n
     return 10.0 ** (level / 20.0)
 
 
+def suppress(rng: np.random.Generator, sounds: Tensor, noise: Tensor) -> Tensor:
+    """What the noise suppressor of a phone, a headset or a browser leaves of sounds with noise in them [rows, samples].
+
+    Spectral subtraction with too much taken away and a floor (Berouti, Schwartz and Makhoul, "Enhancement of speech
+    corrupted by acoustic noise", 1979): the mean power of the noise, one to four times, comes off each frame, and
+    10 to 30 dB are the most that a frame can lose. What the noise has more than its mean remains as musical tones.
+    """
+
+    def spectrum(sound: Tensor) -> Tensor:
+        return torch.stft(sound, SUPPRESSOR_FFT, SUPPRESSOR_FFT // 4, window=window, return_complex=True)
+
+    window = torch.hann_window(SUPPRESSOR_FFT)
+    heard, expected = spectrum(sounds), spectrum(noise).abs().square().mean(2, keepdim=True)
+    taken = torch.from_numpy(rng.uniform(1.0, 4.0, (len(sounds), 1, 1))).float()
+    floor = torch.from_numpy(decibels(-rng.uniform(10.0, 30.0, (len(sounds), 1, 1)))).float()
+    gain = (1.0 - taken * expected / heard.abs().square().clamp(min=1e-12)).clamp(min=0.0).sqrt().maximum(floor)
+    return torch.istft(heard * gain, SUPPRESSOR_FFT, SUPPRESSOR_FFT // 4, window=window, length=sounds.shape[1])
+
+
 class Augment:
     """Puts a batch of clips together. Settings and their units: `AugmentConfig`."""
 
@@ -78,8 +100,9 @@ class Augment:
                 canvas[row, begin:end] = sound[begin - start : end - start]
                 if rng.random() < c.noise_probability:
                     self.add_noise(rng, canvas[row], sound, noise)
-            if rng.random() < 0.5:
-                canvas[row, length - tail :] = 0.0
+        canvas = self.suppress_noise(rng, canvas, noise)
+        cut_off = torch.from_numpy(rng.random(len(canvas)) < 0.5)
+        canvas[cut_off, length - tail :] = 0.0
         takes = [self.record(rng, canvas) for _ in range(2 if c.twins else 1)]
         return torch.cat(takes)
 
@@ -162,6 +185,23 @@ class Augment:
         snr = decibels(rng.uniform(self.config.snr_low_db, self.config.snr_high_db))
         level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(piece).mean())), 1e-5)
         canvas += torch.from_numpy(piece) * (level / snr)
+
+    def suppress_noise(self, rng: np.random.Generator, sounds: Tensor, noise: NoiseSource) -> Tensor:
+        """More noise, and then a noise suppressor, in some of the sounds [batch, samples]."""
+        if not self.config.suppressor_probability:
+            return sounds
+        chosen = np.flatnonzero(rng.random(len(sounds)) < self.config.suppressor_probability).tolist()
+        drawn = [(row, noise(rng, sounds.shape[1])) for row in chosen if sounds[row].any()]
+        pieces = {row: piece for row, piece in drawn if piece is not None}
+        if not pieces:
+            return sounds
+        rows, added = list(pieces), torch.from_numpy(np.stack(list(pieces.values())))
+        snr = torch.from_numpy(decibels(rng.uniform(*SUPPRESSOR_SNR, (len(rows), 1)))).float()
+        level = sounds[rows].square().mean(1, keepdim=True).sqrt()
+        added *= level / added.square().mean(1, keepdim=True).sqrt().clamp(min=1e-5) / snr
+        out = sounds.clone()
+        out[rows] = suppress(rng, sounds[rows] + added, added)
+        return out
 
     def noise_alone(self, rng: np.random.Generator, canvas: Tensor, noise: NoiseSource) -> None:
         """Noise at levels over 60 dB; one row in ten stays digital silence."""

@@ -61,13 +61,14 @@ class DataConfig:
 
     folder: str = ""  # Speech Commands layout: a folder a word, _background_noise_ beside them
     task: str = "12"  # "12" | "35" | words separated by commas
-    exclude: str = ""  # a list of clips that are not trained on, paths in the folder; see data_scripts.suspects
+    exclude: str = ""  # a list of clips and recordings that are not trained on, folder/name; see data_scripts.suspects
     word_folders: tuple[str, ...] = ()  # more words to train on, a folder each; see data_scripts.synthesize
     unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
     noise_folders: tuple[str, ...] = ()  # besides _background_noise_
     made_noises: int = 0  # recordings of ten seconds, besides; see made_noise
     unknown_share: float = 2.0  # clips of _unknown_ an epoch, in average words
+    own_words_weight: float = 1.0  # how often other words of the folder itself are drawn, against those of the others
     speech_share: float = 0.15  # part of _unknown_ that is cut from running speech
     made_words_share: float = 0.0  # part of _unknown_ that nobody says; see made_words
     silence_share: float = 0.9  # clips of _silence_ an epoch, in average words
@@ -92,6 +93,7 @@ class AugmentConfig:
     band_limit_probability: float = 0.15
     response_probability: float = 0.3  # a microphone, or a place for it, that muffles, thins and colours the sound
     eight_bit_probability: float = 0.25
+    suppressor_probability: float = 0.0  # noise, and what a noise suppressor leaves of it and of the word
     dropout_probability: float = 0.1  # pieces of the recording are lost: digital zeros
     frequency_masks: int = 2
     frequency_mask_bands: int = 7

@@ -136,7 +136,10 @@ def evaluation_clips(folder: str | Path, labels: Sequence[str], part: str | None
 
 
 def of_training(recordings: Iterable[Path]) -> Iterator[Path]:
-    """Other sound is parted as clips are: by its speaker (`SPEAKER-CHAPTER-UTTERANCE`), otherwise by its name."""
+    """Other sound is parted as clips are: by its speaker (`SPEAKER-CHAPTER-UTTERANCE`), otherwise by its name.
+
+    A recording that is there twice (librosa's examples, in two qualities: NAME and NAME_hq) is so on one side.
+    """
     return filter(_is_trained_on, recordings)
 
 
@@ -146,4 +149,4 @@ def held_out(recordings: Iterable[Path]) -> Iterator[Path]:
 
 
 def _is_trained_on(recording: Path) -> bool:
-    return partition(recording.stem.split("-")[0]) == "training"
+    return partition(recording.stem.split("-")[0].removesuffix("_hq")) == "training"

@@ -64,6 +64,7 @@ class Sequences:
             elif rng.random() < self.augment.config.noise_probability:
                 self.augment.add_noise(rng, heard[row], torch.from_numpy(spoken), self.sounds.draw_noise)
         found = torch.tensor(words, dtype=torch.int64).reshape(-1, 3)
+        heard = self.augment.suppress_noise(rng, heard, self.sounds.draw_noise)
         return self.augment.record(rng, heard), torch.from_numpy(targets), found
 
     def _words_share(self) -> float:

@@ -81,12 +81,9 @@ class Sounds:
     ) -> None:
         self.config, self.part = config, part
         folder = Path(config.folder)
-        excluded = _listed(config.exclude) if part == "training" else set()
-        clips = [
-            clip
-            for clip in corpus.word_clips(folder, labels, part)
-            if clip.path.relative_to(folder).as_posix() not in excluded
-        ]
+        self.excluded = _listed(config.exclude) if part == "training" else set()
+        clips = [clip for clip in corpus.word_clips(folder, labels, part) if self._wanted(clip.path)]
+        own_words = {clip.word for clip in clips}
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
         if silent:
             raise ConfigError(f"data.task: {folder} has no {part} clips of {', '.join(sorted(silent))}")
@@ -104,6 +101,7 @@ class Sounds:
         self.others = [word for word, label in self.label_of.items() if label == corpus.UNKNOWN]
         # Rare words count for more than their share: what matters is how many kinds of words are known as unknown.
         shares = np.sqrt([len(self.by_word[word]) for word in self.others])
+        shares *= [config.own_words_weight if word in own_words else 1.0 for word in self.others]
         self.other_shares = shares / shares.sum() if self.others else shares
         background = read_all(corpus.noise_recordings(folder), self._own_part, progress)
         self.background = Recordings([sound for sound in background if len(sound)])
@@ -139,7 +137,10 @@ class Sounds:
         chosen: Callable[[Iterable[Path]], Iterator[Path]]
         chosen = corpus.of_training if self.part == "training" else corpus.held_out
         for folder in folders:
-            yield from chosen(audio.sound_files(Path(folder)))
+            yield from filter(self._wanted, chosen(audio.sound_files(Path(folder))))
+
+    def _wanted(self, path: Path) -> bool:
+        return f"{path.parent.name}/{path.name}" not in self.excluded
 
     def _own_part(self, sound: np.ndarray) -> np.ndarray:
         """Of each background recording, the end is for validation."""
