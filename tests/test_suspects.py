@@ -74,6 +74,15 @@ def test_listed_clips_are_not_trained_on_but_validation_keeps_all(tmp_path):
     assert counts(config, "validation") == counts(plain, "validation") == {"yes": 1, "no": 1}
 
 
+def test_a_clip_in_a_folder_of_its_word_is_named_by_its_whole_path(tmp_path):
+    for place in ("yes", "yes/again"):
+        (tmp_path / "sound" / place).mkdir(parents=True)
+        soundfile.write(tmp_path / "sound" / place / NAME, np.zeros(16_000), 16_000)
+    (tmp_path / "list.txt").write_text(f"yes/again/{NAME}\n")
+    config = DataConfig(folder=str(tmp_path / "sound"), exclude=str(tmp_path / "list.txt"))
+    assert len(Sounds(config, task_labels("yes"), "training").by_word["yes"]) == 1
+
+
 def test_listed_recordings_of_other_folders_are_not_trained_on(tmp_path):
     names = [name for name in map(str, range(40)) if partition(name) == "training"][:3]
     for folder, name in [("commands/yes", NAME[:-4]), *[("music", name) for name in names]]:

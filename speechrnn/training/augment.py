@@ -1,7 +1,7 @@
 """A clean clip in, the same word as another person, room and microphone would give it out."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word,
 SUPPRESSOR_FFT = 512  # samples: 32 ms
 SUPPRESSOR_SNR = -5.0, 15.0  # dB
 SPEED_UNIT = 20  # speeds are fractions of twentieths: small resampling filters
+Number = TypeVar("Number", float, np.ndarray)
 NoiseSource = Callable[[np.random.Generator, int], "np.ndarray | None"]
 
 
-def decibels(db: Any) -> Any:
+def decibels(db: Number) -> Number:
     """An amplitude ratio, of a number or of an array."""
     return 10.0 ** (db / 20.0)
 
@@ -50,6 +51,12 @@ def microphone_response(rng: np.random.Generator, frequency: np.ndarray) -> np.n
     level -= rng.uniform(0.0, 12.0) * np.maximum(low - octave, 0.0)
     level += np.interp(octave, np.arange(-4.0, 4.0), rng.normal(0.0, 3.0, 8))
     return 10.0 ** (level / 20.0)
+
+
+def below(sound: Tensor, noise: np.ndarray, snr_db: float) -> Tensor:
+    """`noise` at the level that is `snr_db` below that of `sound`, as long as it was."""
+    level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(noise).mean())), 1e-5)
+    return torch.from_numpy(noise) * (level / decibels(snr_db))
 
 
 def suppress(rng: np.random.Generator, sounds: Tensor, noise: Tensor) -> Tensor:
@@ -180,11 +187,8 @@ class Augment:
 
     def add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
         piece = noise(rng, len(canvas))
-        if piece is None:
-            return
-        snr = decibels(rng.uniform(self.config.snr_low_db, self.config.snr_high_db))
-        level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(piece).mean())), 1e-5)
-        canvas += torch.from_numpy(piece) * (level / snr)
+        if piece is not None:
+            canvas += below(sound, piece, rng.uniform(self.config.snr_low_db, self.config.snr_high_db))
 
     def suppress_noise(self, rng: np.random.Generator, sounds: Tensor, noise: NoiseSource) -> Tensor:
         """More noise, and then a noise suppressor, in some of the sounds [batch, samples]."""
@@ -195,10 +199,8 @@ class Augment:
         pieces = {row: piece for row, piece in drawn if piece is not None}
         if not pieces:
             return sounds
-        rows, added = list(pieces), torch.from_numpy(np.stack(list(pieces.values())))
-        snr = torch.from_numpy(decibels(rng.uniform(*SUPPRESSOR_SNR, (len(rows), 1)))).float()
-        level = sounds[rows].square().mean(1, keepdim=True).sqrt()
-        added *= level / added.square().mean(1, keepdim=True).sqrt().clamp(min=1e-5) / snr
+        rows = list(pieces)
+        added = torch.stack([below(sounds[row], pieces[row], rng.uniform(*SUPPRESSOR_SNR)) for row in rows])
         out = sounds.clone()
         out[rows] = suppress(rng, sounds[rows] + added, added)
         return out

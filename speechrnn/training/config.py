@@ -61,7 +61,7 @@ class DataConfig:
 
     folder: str = ""  # Speech Commands layout: a folder a word, _background_noise_ beside them
     task: str = "12"  # "12" | "35" | words separated by commas
-    exclude: str = ""  # a list of clips and recordings that are not trained on, folder/name; see data_scripts.suspects
+    exclude: str = ""  # a list of what is not trained on (data_scripts.suspects): paths in `folder`, or OTHER/path
     word_folders: tuple[str, ...] = ()  # more words to train on, a folder each; see data_scripts.synthesize
     unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_

@@ -82,7 +82,7 @@ class Sounds:
         self.config, self.part = config, part
         folder = Path(config.folder)
         self.excluded = _listed(config.exclude) if part == "training" else set()
-        clips = [clip for clip in corpus.word_clips(folder, labels, part) if self._wanted(clip.path)]
+        clips = [clip for clip in corpus.word_clips(folder, labels, part) if self._wanted(clip.path, folder)]
         own_words = {clip.word for clip in clips}
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
         if silent:
@@ -136,11 +136,11 @@ class Sounds:
     def _own(self, *folders: str) -> Iterator[Path]:
         chosen: Callable[[Iterable[Path]], Iterator[Path]]
         chosen = corpus.of_training if self.part == "training" else corpus.held_out
-        for folder in folders:
-            yield from filter(self._wanted, chosen(audio.sound_files(Path(folder))))
+        for folder in map(Path, folders):
+            yield from (path for path in chosen(audio.sound_files(folder)) if self._wanted(path, folder.parent))
 
-    def _wanted(self, path: Path) -> bool:
-        return f"{path.parent.name}/{path.name}" not in self.excluded
+    def _wanted(self, path: Path, below: Path) -> bool:
+        return path.relative_to(below).as_posix() not in self.excluded
 
     def _own_part(self, sound: np.ndarray) -> np.ndarray:
         """Of each background recording, the end is for validation."""
