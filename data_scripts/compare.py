@@ -51,6 +51,7 @@ from speechrnn.training import checkpoint, corpus
 from speechrnn.training import config as settings
 from speechrnn.training.data import clip_tensor
 from speechrnn.training.network import Recognizer
+from speechrnn.training.sounds import listed
 from speechrnn.training.train import predict
 
 TIMED_CLIPS = 30
@@ -96,10 +97,19 @@ def read_plan(path: Path) -> Plan:
 
 
 def digest(plan: Plan, variant: str, seed: int) -> str:
-    """Names all settings of a run that make a difference: other settings, another digest."""
+    """Names all that makes a difference to a run: other settings or another list of excluded clips, another digest.
+
+    A setting that is as `Config` has it doesn't count, so a new one leaves the digests of earlier runs as they were.
+    """
     config = settings.load(plan.config, plan.overrides(variant, seed))
     config = replace(config, name="", data=replace(config.data, sources=()))
-    return hashlib.sha256(config.to_toml().encode()).hexdigest()[:16]
+    usual = settings.Config().to_dict()
+    set_here = {
+        key: {k: v for k, v in value.items() if v != usual[key][k]} if isinstance(value, dict) else value
+        for key, value in config.to_dict().items()
+    }
+    content = json.dumps([set_here, sorted(listed(config.data.exclude))], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def read_figures(path: Path) -> dict[str, dict[str, float]]:

@@ -121,3 +121,15 @@ def test_other_settings_are_another_run(tmp_path):
     names = {digest(plan, variant, seed) for variant in plan.variants for seed in plan.seeds}
     assert len(names) == 4
     assert digest(read_plan(file), "small", 2) in names
+
+
+def test_another_list_of_excluded_clips_is_another_run(tmp_path):
+    file, listed = tmp_path / "plan.toml", tmp_path / "list.txt"
+    file.write_text(PLAN.replace("seeds", f'set = ["data.exclude={listed.as_posix()}"]\nseeds', 1))
+    names = set()
+    for content in ("", "yes/a.wav\n", "yes/a.wav\nno/b.wav\n"):
+        listed.write_text(content)
+        names.add(digest(read_plan(file), "small", 2))
+    assert len(names) == 3
+    listed.write_text("no/b.wav\nyes/a.wav\n")  # the order doesn't count
+    assert digest(read_plan(file), "small", 2) in names

@@ -43,7 +43,7 @@ def read_all(paths: Sequence[Path], keep: Callable[[np.ndarray], np.ndarray], pr
     return sounds
 
 
-def _listed(path: str) -> set[str]:
+def listed(path: str) -> set[str]:
     """The lines of a text file; none where no file is named."""
     try:
         return set(Path(path).read_text(encoding="utf-8").splitlines()) if path else set()
@@ -81,7 +81,7 @@ class Sounds:
     ) -> None:
         self.config, self.part = config, part
         folder = Path(config.folder)
-        self.excluded = _listed(config.exclude) if part == "training" else set()
+        self.excluded = listed(config.exclude) if part == "training" else set()
         clips = [clip for clip in corpus.word_clips(folder, labels, part) if self._wanted(clip.path, folder)]
         own_words = {clip.word for clip in clips}
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
