@@ -28,7 +28,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -100,16 +100,18 @@ def digest(plan: Plan, variant: str, seed: int) -> str:
     """Names all that makes a difference to a run: other settings or another list of excluded clips, another digest.
 
     A setting that is as `Config` has it doesn't count, so a new one leaves the digests of earlier runs as they were.
+    (Where such a default is changed, the figures kept so far are of the old one, and have to be deleted.)
     """
-    config = settings.load(plan.config, plan.overrides(variant, seed))
-    config = replace(config, name="", data=replace(config.data, sources=()))
-    usual = settings.Config().to_dict()
-    set_here = {
-        key: {k: v for k, v in value.items() if v != usual[key][k]} if isinstance(value, dict) else value
-        for key, value in config.to_dict().items()
-    }
-    content = json.dumps([set_here, sorted(listed(config.data.exclude))], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    config, usual = settings.load(plan.config, plan.overrides(variant, seed)), settings.Config()
+    config = replace(config, name=usual.name, data=replace(config.data, sources=usual.data.sources))
+    content = [_unlike(usual.to_dict(), config.to_dict()), sorted(listed(config.data.exclude))]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _unlike(usual: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Those of nested values that differ from the usual ones."""
+    differing = {key: value for key, value in values.items() if value != usual[key]}
+    return {key: _unlike(usual[key], value) if isinstance(value, dict) else value for key, value in differing.items()}
 
 
 def read_figures(path: Path) -> dict[str, dict[str, float]]:

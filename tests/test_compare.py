@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass, field
 
 import pytest
 from test_train import config_file, data_folder  # noqa: F401  two words, a high tone and a low one
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from data_scripts import compare
 from data_scripts.compare import app, digest, read_plan, table
 from speechrnn.errors import ConfigError
+from speechrnn.training.config import Config, TrainConfig
 
 PLAN = """
 config = "configs/gru-12.toml"
@@ -133,3 +135,23 @@ def test_another_list_of_excluded_clips_is_another_run(tmp_path):
     assert len(names) == 3
     listed.write_text("no/b.wav\nyes/a.wav\n")  # the order doesn't count
     assert digest(read_plan(file), "small", 2) in names
+
+
+def test_settings_that_come_later_leave_the_digests_as_they_were(tmp_path, monkeypatch):
+    @dataclass(frozen=True)
+    class LaterTrainConfig(TrainConfig):
+        added: float = 0.5
+
+    @dataclass(frozen=True)
+    class LaterConfig(Config):
+        train: LaterTrainConfig = field(default_factory=LaterTrainConfig)
+        added: float = 0.5
+
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN)
+    before = digest(read_plan(file), "small", 1)
+    monkeypatch.setattr(compare.settings, "Config", LaterConfig)
+    assert digest(read_plan(file), "small", 1) == before
+    for setting in ("added=0.75", "train.added=0.75"):
+        file.write_text(PLAN.replace("seeds", f'set = ["{setting}"]\nseeds', 1))
+        assert digest(read_plan(file), "small", 1) != before
