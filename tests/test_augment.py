@@ -40,7 +40,7 @@ def hiss(rng, samples):
 def augmented(sounds, seed=0, noise=no_noise, length=None, tail=0, silent=None, **changes):
     silent = np.zeros(len(sounds), bool) if silent is None else silent
     rng = np.random.default_rng(seed)
-    return Augment(replace(OFF, **changes))(rng, sounds, silent, noise, length or sounds.shape[1] + tail, tail)
+    return Augment(replace(OFF, **changes))(rng, sounds, silent, noise, length or sounds.shape[1] + tail, tail)[0]
 
 
 def noise_clips(rows, seed=0, level=0.05):
@@ -86,7 +86,7 @@ def test_what_goes_in_is_left_alone():
 def test_the_same_draw_gives_the_same_sound_and_another_draw_another():
     config = AugmentConfig()
     one, same, other = (
-        Augment(config)(np.random.default_rng(seed), noise_clips(6), np.zeros(6, bool), hiss, 19_200, 3_200)
+        Augment(config)(np.random.default_rng(seed), noise_clips(6), np.zeros(6, bool), hiss, 19_200, 3_200)[0]
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, same)

@@ -25,10 +25,12 @@ from speechrnn.spotter import clearest
 from speechrnn.training import checkpoint, config
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
+from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS, digests
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import clip_logits
 from speechrnn.training.partition import partition
+from speechrnn.training.sounds import Sounds
 from speechrnn.training.train import (
     Run,
     gradient_norms,
@@ -407,7 +409,7 @@ def one_step(run, scale=1.0):
     run.steps = 10
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
     run.recognizer.network.output.weight.data.mul_(scale)
-    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_SEQUENCES))
+    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_HINTS, *NO_SEQUENCES))
     return norm, gradient_norms(run.recognizer)
 
 
@@ -695,12 +697,22 @@ def command(start, config_file, folder, *overrides, resume=False):
 
 
 @pytest.fixture(scope="module")
-def alone(config_file, tmp_path_factory):
+def as_one(data_folder):
+    """Settings of a run that learns the same on any number of processes, from hints too."""
+    clips = Sounds(config.DataConfig(folder=str(data_folder), task="high,low"), LABELS, "training").clips
+    hints = np.random.default_rng(0).standard_normal((len(clips), 3, EMBEDDING_SIZE)).astype(np.float16)
+    path = data_folder.parent / "hints.npz"
+    np.savez(path, digests=list(digests(clips)), embeddings=hints, seconds=[0.4, 0.6, 0.8])
+    return (*AS_ONE, f"data.hints={path.as_posix()}")
+
+
+@pytest.fixture(scope="module")
+def alone(config_file, as_one, tmp_path_factory):
     """Run folders of one process after two epochs, and after a third one in another run."""
     two, three = (tmp_path_factory.mktemp("runs") / name for name in ("two", "three"))
-    start(config_file, two, *AS_ONE, "train.epochs=2").fit()
+    start(config_file, two, *as_one, "train.epochs=2").fit()
     shutil.copytree(two, three)
-    start(config_file, three, *AS_ONE, "train.epochs=3", resume=True).fit()
+    start(config_file, three, *as_one, "train.epochs=3", resume=True).fit()
     return two, three
 
 
@@ -709,7 +721,7 @@ def same_within_rounding(first, second):
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
     a, b = checkpoint.read(first / "last.pt"), checkpoint.read(second / "last.pt")
     assert a["step"] == b["step"]
-    for part in ("current", "weights"):
+    for part in ("current", "weights", "regressor"):
         assert a[part].keys() == b[part].keys()
         for name in a[part]:
             torch.testing.assert_close(a[part][name], b[part][name], rtol=0.0, atol=1e-3)
@@ -718,23 +730,23 @@ def same_within_rounding(first, second):
 
 
 @pytest.mark.parametrize("how", ["module", "torchrun"])
-def test_two_processes_learn_what_one_learns(alone, config_file, tmp_path, how):
+def test_two_processes_learn_what_one_learns(alone, as_one, config_file, tmp_path, how):
     folder = tmp_path / "run"
-    run = command(how, config_file, folder, *AS_ONE, "train.epochs=2")
+    run = command(how, config_file, folder, *as_one, "train.epochs=2")
     assert run.returncode == 0, run.stderr
     assert same_within_rounding(folder, alone[0])
     assert run.stdout.count("best: ") == run.stdout.count("export it: ") == 1
     assert min(png_size(folder / "confusion.png")) >= 300
     assert events(folder)["training_loss"].keys() == {0, 1}
     if how == "module":  # and one goes on with what two have begun
-        start(config_file, folder, *AS_ONE, "train.epochs=3", resume=True).fit()
+        start(config_file, folder, *as_one, "train.epochs=3", resume=True).fit()
         assert same_within_rounding(folder, alone[1])
 
 
-def test_two_processes_go_on_with_what_one_has_begun(alone, config_file, tmp_path):
+def test_two_processes_go_on_with_what_one_has_begun(alone, as_one, config_file, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(alone[0], folder)
-    run = command("script", config_file, folder, *AS_ONE, "train.epochs=3", resume=True)
+    run = command("script", config_file, folder, *as_one, "train.epochs=3", resume=True)
     assert run.returncode == 0, run.stderr
     assert same_within_rounding(folder, alone[1])
 
@@ -784,7 +796,7 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
     stream = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(1))
     run.steps = 10
     words = torch.tensor([[0, 10, 1]])
-    loss, norm = run._train_step((audio, torch.arange(8) % 4, stream, torch.full((2, 150), 1), words))
+    loss, norm = run._train_step((audio, torch.arange(8) % 4, *NO_HINTS, stream, torch.full((2, 150), 1), words))
     assert 0 < loss < float("inf")
     assert 0 < norm < float("inf")
     assert widths == [torch.bfloat16] * 2

@@ -86,20 +86,20 @@ class Augment:
 
     def __call__(
         self, rng: np.random.Generator, sounds: Tensor, silent: np.ndarray, noise: NoiseSource, length: int, tail: int
-    ) -> Tensor:
-        """Augment `sounds` [batch, samples] onto a canvas [batch, length].
+    ) -> tuple[Tensor, np.ndarray]:
+        """Augment `sounds` [batch, samples] onto a canvas [batch, length]; also, the sample at which each one begins.
 
         `silent` [batch] marks rows of noise alone. The last `tail` samples are digital silence in half of the rows,
         as at the end of a clip; in the others the noise goes on, as it does live. With twins, the batch comes out
-        twice: [2 * batch, length].
+        twice: [2 * batch, length], and so do the beginnings.
         """
         c = self.config
         sounds = self.rooms_and_lines(rng, self.change_speed(rng, self.gate(rng, sounds)))
-        canvas = torch.zeros(len(sounds), length)
+        canvas, starts = torch.zeros(len(sounds), length), np.zeros(len(sounds), np.int64)
         for row, sound in enumerate(sounds):
             free = length - tail - sounds.shape[1]
             shift = int(rng.uniform(-c.shift_seconds, c.shift_seconds) * SAMPLE_RATE)
-            start = shift + int(rng.integers(free + 1))
+            starts[row] = start = shift + int(rng.integers(free + 1))
             begin, end = max(0, start), min(length, start + len(sound))
             if silent[row]:
                 self.noise_alone(rng, canvas[row], noise)
@@ -111,7 +111,7 @@ class Augment:
         cut_off = torch.from_numpy(rng.random(len(canvas)) < 0.5)
         canvas[cut_off, length - tail :] = 0.0
         takes = [self.record(rng, canvas) for _ in range(2 if c.twins else 1)]
-        return torch.cat(takes)
+        return torch.cat(takes), np.tile(starts, len(takes))
 
     def record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
         """What a converter makes of the sounds [batch, samples]: level, clipping, perhaps 8 bits, or lost pieces."""

@@ -72,6 +72,7 @@ class DataConfig:
     speech_share: float = 0.15  # part of _unknown_ that is cut from running speech
     made_words_share: float = 0.0  # part of _unknown_ that nobody says; see made_words
     silence_share: float = 0.9  # clips of _silence_ an epoch, in average words
+    hints: str = ""  # a file of data_scripts.hints: what a larger network hears in each clip; see train.hint_weight
     sources: tuple[str, ...] = ()  # what the sound is and its licence, for the model card
 
 
@@ -141,6 +142,7 @@ class TrainConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     consistency: float = 0.0  # weight of the divergence between the posteriors of twins
+    hint_weight: float = 1.0  # of the squared error of hints; see hints
     clip_gradient_norm: float = 2.0
     average_decay: float = 0.999  # exponential moving average of the weights
     workers: int = 1  # processes that prepare batches

@@ -19,13 +19,14 @@ from speechrnn.training import corpus
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
 from speechrnn.training.front_end import HOPS_PER_BLOCK
+from speechrnn.training.hints import NO_HINTS, Hints
 from speechrnn.training.sequences import Sequences
 from speechrnn.training.sounds import CLIP_SAMPLES, Progress, Sounds, loudest_second
 
 PREFETCHED_BATCHES = 8  # of each worker
 VALIDATION_SEQUENCES = 128
 SPEECH, NOISE, MADE_WORD = -1, -2, -3  # instead of a clip: a cut of running speech, noise, a word that nobody says
-Batch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, ...]  # as `TrainingData` describes it
 
 NO_SEQUENCES = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)
 
@@ -45,14 +46,14 @@ def part(batch: Batch, process: int, processes: int) -> Batch:
     *tensors, words = batch
     words = words[words[:, 0] % processes == process]
     words[:, 0] //= processes
-    audio, target, stream, stream_target = (tensor[process::processes].contiguous() for tensor in tensors)
-    return audio, target, stream, stream_target, words
+    return *(tensor[process::processes].contiguous() for tensor in tensors), words
 
 
 class TrainingData(Dataset):
     """Item i is the i-th batch of the epoch, or one process's part of it.
 
-    Clips: audio float32 [batch, samples], labels int64 [batch]. Sequences: audio float32 [rows, samples], targets
+    Clips: audio float32 [batch, samples], labels int64 [batch]. Hints: int64 [batch, moments] and float32 [batch,
+    moments, size], as in `Hints.batch`; empty without `data.hints`. Sequences: audio float32 [rows, samples], targets
     int64 [rows, blocks] and words int64 [words, 3] as in `Sequences.batch`; all empty where `stream.rows` is 0.
 
     Parameters
@@ -74,6 +75,7 @@ class TrainingData(Dataset):
         self.config, self.labels, self.epoch = config, tuple(labels), 0
         self.process, self.processes = process, processes
         self.sounds = Sounds(config.data, labels, "training", progress)
+        self.hints = Hints(config.data.hints, self.sounds.clips) if config.data.hints else None
         self.augment = Augment(config.augment)
         self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
         self.block_length = HOPS_PER_BLOCK * config.front_end.hop_length
@@ -125,10 +127,11 @@ class TrainingData(Dataset):
             elif clip == MADE_WORD:
                 sounds[row] = torch.from_numpy(self.sounds.made_word(rng))
         silent = np.array([clip == NOISE for clip, _ in chosen])
-        batch = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail)
-        target = torch.tensor([label for _, label in chosen]).repeat(len(batch) // size)
+        batch, starts = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail)
+        clips, labels = np.tile(np.array(chosen), (len(batch) // size, 1)).T
+        hints = self.hints.batch(clips, starts, length, self.block_length) if self.hints else NO_HINTS
         stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES
-        return part((batch, target, *stream), self.process, self.processes)
+        return part((batch, torch.from_numpy(labels), *hints, *stream), self.process, self.processes)
 
     def validation_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
         """A fixed set of sequences of sound that is never trained on; empty where there are none."""

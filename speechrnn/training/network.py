@@ -88,6 +88,11 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of each block, from everything heard up to its end. Frames are log-mel, normalised by `input_norm`."""
+        states, next_state = self.states(frames, state)
+        return self.readout(states), next_state
+
+    def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last recurrent layer makes of each block [batch, blocks, hidden], and the next state."""
         *tails, hidden = state.split(self.state_sizes, dim=1)
         rows, next_state = frames[:, None], []
         for convolution, tail in zip(self.convolutions, tails, strict=True):
@@ -95,7 +100,11 @@ class Network(nn.Module):
             next_state.append(next_tail.flatten(1))
         features = F.relu(self.features(rows.permute(0, 2, 1, 3).flatten(2)))
         outputs, next_hidden = self._recur(self.dropout(features), hidden)
-        return self.output(self.dropout(outputs)), torch.cat([*next_state, next_hidden], dim=1)
+        return outputs, torch.cat([*next_state, next_hidden], dim=1)
+
+    def readout(self, states: Tensor) -> Tensor:
+        """Logits [batch, blocks, labels] of `states`."""
+        return self.output(self.dropout(states))
 
     def _recur(self, features: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
         if not self.config.streamable:
@@ -136,10 +145,15 @@ class Recognizer(nn.Module):
 
     def logits(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """As `forward`, before the softmax; training may mask parts of the normalised frames on the way."""
+        states, next_state = self.states(audio, state, spec_augment)
+        return self.network.readout(states), next_state
+
+    def states(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+        """As `logits`, before the last layer: the states of the recurrent stack [batch, blocks, hidden]."""
         tail, rest = state.split([self.front_end.tail_length, self.network.state_size], dim=1)
         # The front end has nothing to learn, and powers of sound over 100 dB don't fit into the 16 bits of autocast.
         with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
             frames, next_tail = self.front_end(audio, tail)
         frames = self.network.input_norm(frames.transpose(1, 2)).transpose(1, 2)
-        logits, next_rest = self.network(frames if spec_augment is None else spec_augment(frames), rest)
-        return logits, torch.cat([next_tail, next_rest], dim=1)
+        states, next_rest = self.network.states(frames if spec_augment is None else spec_augment(frames), rest)
+        return states, torch.cat([next_tail, next_rest], dim=1)

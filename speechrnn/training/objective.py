@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config
+from speechrnn.training.hints import Regressor
 from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
 from speechrnn.training.network import Recognizer
 from speechrnn.training.processes import own_rows, shares
@@ -16,8 +17,17 @@ from speechrnn.training.sounds import CLIP_SAMPLES
 
 def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
     """Log posterior [batch, labels] of clips [batch, samples], from a fresh state, as `Model.decide` takes it."""
-    logits, _ = model.logits(audio, audio.new_zeros(len(audio), model.state_size), spec_augment)
-    return clearest(smooth(logits.float().softmax(-1)), model.labels)
+    return decided(model, clip_states(model, audio, spec_augment))
+
+
+def clip_states(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
+    """States of the recurrent stack [batch, blocks, hidden] of clips [batch, samples], from a fresh state."""
+    return model.states(audio, audio.new_zeros(len(audio), model.state_size), spec_augment)[0]
+
+
+def decided(model: Recognizer, states: Tensor) -> Tensor:
+    """Log posterior [batch, labels] of the clips whose `clip_states` these are."""
+    return clearest(smooth(model.network.readout(states).float().softmax(-1)), model.labels)
 
 
 def stream_loss(
@@ -51,6 +61,7 @@ class Objective(nn.Module):
         super().__init__()
         self.config, self.recognizer, self.fabric = config, recognizer, fabric
         self.spec_augment = SpecAugment(config.augment)
+        self.regressor = Regressor(config.network.hidden_size) if config.data.hints else None
         self.forget()
 
     def forget(self) -> None:
@@ -58,10 +69,24 @@ class Objective(nn.Module):
         rows = self.config.stream.rows // self.fabric.world_size
         self.stream_state = torch.zeros(rows, self.recognizer.state_size, device=self.fabric.device)
 
-    def forward(self, audio: Tensor, target: Tensor, stream: Tensor, stream_target: Tensor, words: Tensor) -> Tensor:
+    def forward(
+        self,
+        audio: Tensor,
+        target: Tensor,
+        moments: Tensor,
+        hints: Tensor,
+        stream: Tensor,
+        stream_target: Tensor,
+        words: Tensor,
+    ) -> Tensor:
         """Of this process's part of a batch, as `TrainingData` gives it."""
-        train, logits = self.config.train, clip_logits(self.recognizer, audio, self.spec_augment)
+        train, states = self.config.train, clip_states(self.recognizer, audio, self.spec_augment)
+        logits = decided(self.recognizer, states)
         loss = F.cross_entropy(logits, target, label_smoothing=train.label_smoothing)
+        if self.regressor is not None:
+            errors = self.regressor(states, moments, hints)
+            (share,) = shares(self.fabric, len(errors))
+            loss = loss + train.hint_weight * share * errors.sum() / max(1, errors.numel())
         if train.consistency:
             loss = loss + train.consistency * divergence(*logits.chunk(2))
         if len(stream):

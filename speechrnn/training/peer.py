@@ -41,6 +41,14 @@ class Peer(nn.Module):
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One answer to all that was heard, repeated for each block."""
+        states, _ = self.states(frames, state)
+        return self.readout(states), state
+
+    def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of the whole, the same for each block [batch, blocks, channels]."""
         picture = frames[:, None].contiguous(memory_format=torch.channels_last)
-        logits = self.output(self.dropout(self.layers(picture).mean(dim=(2, 3))))
-        return logits[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
+        heard = self.dropout(self.layers(picture).mean(dim=(2, 3)))
+        return heard[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
+
+    def readout(self, states: Tensor) -> Tensor:
+        return self.output(states)

@@ -103,20 +103,20 @@ class Run:
             self._load(Path(train.start_from), "weights")
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             self.recognizer = nn.SyncBatchNorm.convert_sync_batchnorm(self.recognizer)
-        self.fabric.to_device(self.recognizer)
+        self.objective = Objective(self.config, self.recognizer, self.fabric)
+        self.fabric.to_device(self.objective)
         optimizer = torch.optim.AdamW(self._parameter_groups(), lr=train.learning_rate)
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         self.average = AveragedModel(
             self.recognizer, multi_avg_fn=moving_average(train.average_decay), use_buffers=True
         )
-        self.objective = Objective(self.config, self.recognizer, self.fabric)
         if resume:
             self._restore()
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Weight decay on matrices and kernels, none on biases and normalisation."""
-        decayed = [p for p in self.recognizer.parameters() if p.ndim > 1]
-        others = [p for p in self.recognizer.parameters() if p.ndim <= 1]
+        decayed = [p for p in self.objective.parameters() if p.ndim > 1]
+        others = [p for p in self.objective.parameters() if p.ndim <= 1]
         return [
             {"params": decayed, "weight_decay": self.config.train.weight_decay},
             {"params": others, "weight_decay": 0.0},
@@ -135,6 +135,8 @@ class Run:
     def _restore(self) -> None:
         content = self._load(self.last, "current")
         self.average.load_state_dict(content["average"])
+        if self.objective.regressor is not None:
+            self.objective.regressor.load_state_dict(content["regressor"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.history, self.step = content["history"], content["step"]
 
@@ -316,6 +318,8 @@ class Run:
         if self._best() is metrics:
             checkpoint.save(self.best, {**shared, "weights": weights})
         current = {"current": self.recognizer.state_dict(), "average": self.average.state_dict()}
+        if self.objective.regressor is not None:
+            current["regressor"] = self.objective.regressor.state_dict()
         state = {"optimizer": self.optimizer.state_dict(), **current}
         checkpoint.save(self.last, {**shared, "weights": weights, **state})
         self._write_metrics()

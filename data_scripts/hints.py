@@ -1,0 +1,114 @@
+"""python -m data_scripts.hints CONFIG MODELS OUT.npz: what another network hears in each training clip (`data.hints`).
+
+The network is Google's speech embedding (Lin et al. 2020, "Training keyword spotters with limited and synthesized
+speech data", arXiv:2002.01322; Apache-2.0), which has learnt from far more recordings than we have. It and the mel
+spectrogram before it are embedding_model.onnx and melspectrogram.onnx of the openwakeword package, 0.4 or 0.5:
+
+    pip download --no-deps openwakeword==0.5.0
+    python -m zipfile -e openwakeword-0.5.0-py3-none-any.whl .
+"""
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import onnx
+import onnxruntime
+import typer
+from rich.progress import track
+
+from export.writing import write
+from speechrnn.audio import SAMPLE_RATE
+from speechrnn.cli import check_writable, report_errors
+from speechrnn.errors import InputError
+from speechrnn.training import config as settings
+from speechrnn.training import corpus
+from speechrnn.training.hints import EMBEDDING_SIZE, digests
+from speechrnn.training.sounds import Sounds
+
+PADDING = 6_000  # samples before and behind a clip, so that its beginning and its end fill windows too
+FRAME, FRAME_HOP, WINDOW, WINDOW_HOP = 400, 160, 76, 8  # of a frame, in samples; of an embedding, in frames
+MEL, EMBEDDING = "melspectrogram.onnx", "embedding_model.onnx"
+
+
+def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The embedding for [1, 1, frames, 32], one for each window: as it comes, it reshapes to a single window."""
+    graph = model.graph
+    first, *layers, last = graph.node
+    if first.op_type != "Reshape" or last.op_type != "Reshape":
+        raise InputError(f"{EMBEDDING}: is not the speech embedding that openwakeword 0.4 and 0.5 come with")
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in layers]
+    shapes = [("frames", first.output[0], (1, 1, "frames", 32)), ("windows", last.input[0], (1, None, "windows", 1))]
+    given, made = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for _, name, shape in shapes)
+    whole = onnx.helper.make_graph(nodes, graph.name, [given], [made], list(graph.initializer))
+    return onnx.helper.make_model(whole, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+
+
+def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of a clip int16 [samples] that gives its embeddings float32 [moments, EMBEDDING_SIZE]."""
+
+    def session(model: bytes) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    try:
+        mel = session((folder / MEL).read_bytes())
+        embedding = session(of_any_length(onnx.load(folder / EMBEDDING)).SerializeToString())
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: can't be read ({error.strerror}): it is in the openwakeword package"
+        ) from None
+
+    def hear(clip: np.ndarray) -> np.ndarray:
+        sound = np.pad(clip, PADDING).astype(np.float32)[None]
+        frames = mel.run(None, {mel.get_inputs()[0].name: sound})[0].reshape(1, 1, -1, 32) / 10.0 + 2.0
+        return embedding.run(None, {embedding.get_inputs()[0].name: frames})[0][0, :, :, 0].T
+
+    return hear
+
+
+def moments(samples: int) -> np.ndarray:
+    """How far into a clip of so many samples the windows of its embeddings end, in seconds [moments]."""
+    frames = (samples + 2 * PADDING - FRAME) // FRAME_HOP + 1
+    windows = np.arange((frames - WINDOW) // WINDOW_HOP + 1)
+    ends = (windows * WINDOW_HOP + WINDOW - 1) * FRAME_HOP + FRAME
+    return (ends - PADDING) / SAMPLE_RATE
+
+
+def main(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of the run that will learn from it")],
+    models: Annotated[Path, typer.Argument(metavar="MODELS", help=f"Folder with {MEL} and {EMBEDDING}")],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; about 2.5 KB a clip")],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Another setting, as data.folder=...")] = None,
+) -> None:
+    """Hear every training clip of a run with Google's speech embedding; each dimension gets mean 0 and deviation 1.
+
+    Example: python -m data_scripts.hints configs/gru-12.toml openwakeword/resources/models ../data/hints.npz
+    """
+    with report_errors():
+        check_writable(output, "OUT")
+        chosen = settings.load(config, set_ or [])
+        hear = teacher(models)
+        words = replace(chosen.data, noise_folders=(), speech_folders=(), made_noises=0)
+        clips = Sounds(words, corpus.task_labels(words.task), "training").clips
+        with ThreadPoolExecutor() as pool:
+            heard = list(track(pool.map(hear, clips), "hearing", total=len(clips), transient=True))
+        embeddings = np.stack(heard)
+        seconds = moments(clips.shape[1])
+        if embeddings.shape[1:] != (len(seconds), EMBEDDING_SIZE):
+            raise InputError(f"{models}: its networks give embeddings of shape {embeddings.shape[1:]} for a clip")
+        embeddings -= embeddings.mean(axis=(0, 1))
+        embeddings /= np.maximum(embeddings.std(axis=(0, 1)), 1e-6)
+        content = io.BytesIO()
+        np.savez(content, digests=list(digests(clips)), embeddings=embeddings.astype(np.float16), seconds=seconds)
+        write(output, content.getvalue())
+        typer.echo(f"{output}: {len(clips)} clips, {len(seconds)} moments each")
+
+
+if __name__ == "__main__":
+    typer.run(main)
