@@ -1,6 +1,7 @@
 """`speechrnn train`: a config in, a trained network in a run folder out."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,20 @@ def _said_once() -> Iterator[None]:
         if os.environ.get("RANK", "0") != "0":
             time.sleep(10.0)  # torchrun ends it when the first one has left; the other way round, that one were silent
             raise typer.Exit(2) from None
+        raise
+
+
+@contextmanager
+def _left_at_once() -> Iterator[None]:
+    """Where something is wrong in a run of several processes, this one ends as `processes.leave` does."""
+    try:
+        yield
+    except typer.Exit as leaving:
+        distributed = sys.modules.get("torch.distributed")  # what is wrong may be found before torch is imported
+        if distributed and distributed.is_available() and distributed.is_initialized():
+            from speechrnn.training.processes import leave
+
+            leave(leaving.exit_code)
         raise
 
 
@@ -52,7 +67,7 @@ def train(
     On four GPUs, in 16 bits where that is exact enough; every process takes a part of each batch:
     speechrnn train configs/gru-12.toml --devices 4 --strategy ddp --set train.precision=bf16-mixed
     """
-    with report_errors(), _said_once():
+    with _left_at_once(), report_errors(), _said_once():
         from speechrnn.training import config as settings
 
         options = {"devices": devices, "strategy": strategy}

@@ -9,11 +9,12 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -22,6 +23,8 @@ from torch import Tensor, distributed
 
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.training.config import Config
+
+_others: list[Any] = []  # the processes that this one has started
 
 
 def launch(config: Config) -> Fabric:
@@ -57,8 +60,18 @@ def launch(config: Config) -> Fabric:
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         asked = f"{devices} devices, train.accelerator = {train.accelerator}, train.precision = {train.precision}"
         raise ConfigError(f"train: this machine can't give {asked}: {error}") from None
-    atexit.register(_end, getattr(fabric.strategy.launcher, "procs", []))
+    _others.extend(getattr(fabric.strategy.launcher, "procs", []))
+    atexit.register(_end)
     return fabric
+
+
+def leave(code: int) -> NoReturn:
+    """End at once: in the usual end of Python, a thread of gloo that just lets go of a tensor aborts the process."""
+    _end()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code)
 
 
 def _check_shares(config: Config, processes: int) -> None:
@@ -73,9 +86,9 @@ def _check_shares(config: Config, processes: int) -> None:
             )
 
 
-def _end(others: list) -> None:
+def _end() -> None:
     """When the first process leaves, none is left behind, waiting for it."""
-    for process in others:
+    for process in _others:
         process.kill()
 
 
@@ -102,7 +115,9 @@ def together(fabric: Fabric) -> Iterator[None]:
         distributed.all_gather_object(of_each, wrong)
         wrong = next(filter(None, of_each), None)
     if wrong is not None:
-        raise wrong if fabric.is_global_zero else SystemExit(0)
+        if not fabric.is_global_zero:
+            leave(0)
+        raise wrong
 
 
 def shares(fabric: Fabric, *counts: int) -> list[float]:
