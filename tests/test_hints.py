@@ -10,16 +10,19 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning_fabric import Fabric
 from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from data_scripts import hints as script
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
-from speechrnn.training.config import AugmentConfig, Config, DataConfig, StreamConfig, TrainConfig
+from speechrnn.training.config import AugmentConfig, Config, DataConfig, NetworkConfig, StreamConfig, TrainConfig
 from speechrnn.training.corpus import task_labels
-from speechrnn.training.data import TrainingData
+from speechrnn.training.data import NO_SEQUENCES, TrainingData
 from speechrnn.training.hints import EMBEDDING_SIZE, Hints, Regressor, digests
+from speechrnn.training.network import Recognizer
+from speechrnn.training.objective import Objective
 from speechrnn.training.partition import partition
 
 BLOCK = 320
@@ -107,6 +110,26 @@ def test_only_known_moments_are_learnt():
     expected = regressor.layers(states[[0, 0, 2, 2], [1, 4, 9, 9]]).square()
     torch.testing.assert_close(errors, expected)
     assert regressor(states, torch.full((3, 2), -1), hints).shape == (0, EMBEDDING_SIZE)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "bigru", "none"])
+def test_every_network_can_learn_from_hints(cell):
+    network = NetworkConfig(first_channels=4, channels=6, residual_layers=1, features=8, cell=cell, hidden_size=10)
+    config = Config(data=DataConfig(hints="hints.npz"), network=network, stream=StreamConfig(rows=0))
+    objective = Objective(config, Recognizer(config, LABELS), Fabric(accelerator="cpu", devices=1))
+    audio = 0.1 * torch.randn(3, 50 * BLOCK, generator=torch.Generator().manual_seed(0))
+    target, moments = torch.tensor([0, 1, 2]), torch.tensor([[20, 49], [-1, -1], [0, 5]])
+    given = torch.ones(3, 2, EMBEDDING_SIZE)
+    objective(audio, target, moments, given, *NO_SEQUENCES).backward()
+    assert all(weight.grad.abs().max() > 0 for weight in objective.regressor.parameters())
+    without = replace(config, train=TrainConfig(hint_weight=0.0))
+    plain = replace(config, data=DataConfig())
+    losses = []
+    for chosen in (without, plain):
+        part = Objective(chosen, objective.recognizer, objective.fabric).eval()
+        torch.manual_seed(0)  # SpecAugment draws
+        losses.append(part(audio, target, moments, given, *NO_SEQUENCES))
+    assert torch.equal(*losses)
 
 
 @pytest.mark.parametrize("broken", ["missing", "text", "other arrays", "half", "another clip", "another size"])

@@ -75,10 +75,10 @@ class Hints:
 class Regressor(nn.Module):
     """Guesses hints from the states of the recurrent stack."""
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, state_size: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(hidden_size, REGRESSOR_UNITS), nn.ReLU(), nn.Linear(REGRESSOR_UNITS, EMBEDDING_SIZE)
+            nn.Linear(state_size, REGRESSOR_UNITS), nn.ReLU(), nn.Linear(REGRESSOR_UNITS, EMBEDDING_SIZE)
         )
 
     def forward(self, states: Tensor, moments: Tensor, hints: Tensor) -> Tensor:

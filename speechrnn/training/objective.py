@@ -61,7 +61,7 @@ class Objective(nn.Module):
         super().__init__()
         self.config, self.recognizer, self.fabric = config, recognizer, fabric
         self.spec_augment = SpecAugment(config.augment)
-        self.regressor = Regressor(config.network.hidden_size) if config.data.hints else None
+        self.regressor = Regressor(recognizer.network.output.in_features) if config.data.hints else None
         self.forget()
 
     def forget(self) -> None:
