@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,6 +299,7 @@ def killed(settings, folder):
 def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_path):
     folder = tmp_path / "killed"
     killed(config_file, folder)
+    time.sleep(1.0)  # TensorBoard reads event files in the order of their names, which begin with the second
     resumed = start(config_file, folder, resume=True)
     trained = []
     epoch = resumed._epoch
