@@ -19,11 +19,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import typer
-from rich.progress import track
 
 from export.writing import write
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli.classify import with_progress
 from speechrnn.errors import InputError
 from speechrnn.training import config as settings
 from speechrnn.training import corpus
@@ -41,10 +41,9 @@ def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
     first, *layers, last = graph.node
     if first.op_type != "Reshape" or last.op_type != "Reshape":
         raise InputError(f"{EMBEDDING}: is not the speech embedding that openwakeword 0.4 and 0.5 come with")
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in layers]
-    shapes = [("frames", first.output[0], (1, 1, "frames", 32)), ("windows", last.input[0], (1, None, "windows", 1))]
-    given, made = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for _, name, shape in shapes)
-    whole = onnx.helper.make_graph(nodes, graph.name, [given], [made], list(graph.initializer))
+    ends = ((first.output[0], (1, 1, "frames", 32)), (last.input[0], (1, EMBEDDING_SIZE, "windows", 1)))
+    given, made = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in ends)
+    whole = onnx.helper.make_graph(layers, graph.name, [given], [made], graph.initializer)
     return onnx.helper.make_model(whole, opset_imports=list(model.opset_import), ir_version=model.ir_version)
 
 
@@ -97,7 +96,7 @@ def main(
         words = replace(chosen.data, noise_folders=(), speech_folders=(), made_noises=0)
         clips = Sounds(words, corpus.task_labels(words.task), "training").clips
         with ThreadPoolExecutor() as pool:
-            heard = list(track(pool.map(hear, clips), "hearing", total=len(clips), transient=True))
+            heard = list(with_progress(pool.map(hear, clips), len(clips)))
         embeddings = np.stack(heard)
         seconds = moments(clips.shape[1])
         if embeddings.shape[1:] != (len(seconds), EMBEDDING_SIZE):

@@ -63,12 +63,11 @@ class Hints:
         """
         ends = (self.seconds * SAMPLE_RATE + starts[:, None]) / block_length
         moments = np.clip(np.rint(ends).astype(np.int64) - 1, 0, length // block_length - 1)
-        hints = np.zeros((len(clips), len(self.seconds), EMBEDDING_SIZE), np.float32)
-        for row, clip in enumerate(clips):
-            if clip < 0:
-                moments[row] = -1
-            else:
-                hints[row] = self.embeddings[clip]
+        rows = np.asarray(clips)
+        known = rows >= 0
+        moments[~known] = -1
+        hints = np.zeros((len(rows), *self.embeddings.shape[1:]), np.float32)
+        hints[known] = self.embeddings[rows[known]]
         return torch.from_numpy(moments), torch.from_numpy(hints)
 
 
