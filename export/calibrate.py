@@ -1,10 +1,10 @@
 """python -m export.calibrate MODEL.onnx OUT.onnx --target-fa 2: our ONNX file in, the same with honest numbers out.
 
-First the probabilities: a temperature, fitted on validation clips, goes into the output layer, if it lowers the
-expected calibration error on speakers that it was not fitted on. Then the thresholds, which stand on these
-probabilities: one for each word, so that in the clean validation stream and in held-out speech and noise together there
-are no more false accepts per hour than wanted, and as few misses as this allows. Both go into the file, with the
-figures found.
+First the probabilities: `_silence_` is made as much more likely as it is where a microphone listens, if asked. Then a
+temperature, fitted on validation clips, goes into the output layer, if it lowers the expected calibration error on
+speakers that it was not fitted on. Then the thresholds, which stand on these probabilities: one for each word, so that
+in the clean validation stream and in held-out speech and noise together there are no more false accepts per hour than
+wanted, and as few misses as this allows. All goes into the file, with the figures found.
 
 The stream of words counts among the sound without commands, for the other words and the noise in it: held-out speech
 and noise alone would let thresholds fall until every word that rhymes with a command is one.
@@ -35,12 +35,12 @@ from data_scripts.validate import (
     held_out_recordings,
     word_stream,
 )
-from export import temperature, thresholds
+from export import prior, temperature, thresholds
 from export.temperature import Fit
 from export.thresholds import Choice
 from export.writing import write
 from speechrnn.calibration import tempered
-from speechrnn.card import METADATA_KEY
+from speechrnn.card import METADATA_KEY, SILENCE
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.cli.score import share_of
 from speechrnn.errors import InputError, ModelError
@@ -130,6 +130,10 @@ def main(
     no_temperature: Annotated[
         bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
     ] = False,
+    silence_prior: Annotated[
+        float,
+        typer.Option("--silence-prior", help="How many times as likely silence is as in training, 0.01 to 100"),
+    ] = 1.0,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw the reliability diagram into this file")
     ] = None,
@@ -140,12 +144,14 @@ def main(
 ) -> None:
     """Calibrate the probabilities of a model, and choose its thresholds for a wanted rate of false accepts.
 
-    Example: python -m export.calibrate model.onnx calibrated.onnx --target-fa 0.5 --picture reliability.png
+    Example: python -m export.calibrate model.onnx calibrated.onnx --target-fa 0.5 --silence-prior 8
     """
     with report_errors():
         check_writable(out, "OUT")
         if not 0.0 <= target <= 3600.0:
             raise InputError(f"--target-fa {target:g}: must be 0 to 3600 false accepts per hour")
+        if not 0.01 <= silence_prior <= 100.0:
+            raise InputError(f"--silence-prior {silence_prior:g}: must be 0.01 to 100 times")
         if picture:
             check_writable(picture, "--picture")
             if no_temperature:
@@ -155,10 +161,18 @@ def main(
         commands = commands or data / "speech_commands"
         others = held_out_recordings(speech or data / "speech", noise or data / "noise")
         proto, found = onnx.load_from_string(model.path.read_bytes()), None
+        if silence_prior != 1.0:
+            if SILENCE not in model.labels:
+                raise InputError(f"--silence-prior {silence_prior:g}: {model.path} has no label {SILENCE}")
+            prior.apply(proto, model.labels.index(SILENCE), silence_prior, str(model.path))
+            model = _loaded(proto)
+            model.path = model_path  # which errors name
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
         choice = with_thresholds(_loaded(proto), commands, others, target, threshold)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
+        if silence_prior != 1.0:
+            figures["silence_prior"] = model.card.figures.get("silence_prior", 1.0) * silence_prior
         if found:
             figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
         card = replace(model.card, thresholds=choice.thresholds, figures=figures)

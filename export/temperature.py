@@ -103,18 +103,26 @@ def fit(model: Model, clips: Sequence[Clip], posteriors: Sequence[np.ndarray]) -
     return Fit(round(best, 4), judged(others, 1.0), judged(others, best))
 
 
-def apply(proto: onnx.ModelProto, temperature: float, source: str) -> None:
-    """Divide the logits of a graph of ours, in place; `source` is named in the error.
+def output_layer(proto: onnx.ModelProto, source: str) -> list[onnx.TensorProto]:
+    """Weight and bias in front of the softmax of a graph of ours; `source` is named in the error.
 
     Raises
     ------
     ModelError
-        if its output layer isn't stored as float32
+        if they aren't stored as float32
     """
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     found = [tensors[name] for name in OUTPUT if name in tensors]
     if len(found) < len(OUTPUT) or any(tensor.data_type != onnx.TensorProto.FLOAT for tensor in found):
-        raise ModelError(f"{source}: its output layer isn't float32: start from the float32 file, or --no-temperature")
-    for tensor in found:
+        raise ModelError(
+            f"{source}: its output layer isn't float32: start from the float32 file, "
+            "or --no-temperature and no --silence-prior"
+        )
+    return found
+
+
+def apply(proto: onnx.ModelProto, temperature: float, source: str) -> None:
+    """Divide the logits of a graph of ours, in place; raises ModelError as `output_layer`."""
+    for tensor in output_layer(proto, source):
         divided = (numpy_helper.to_array(tensor) / temperature).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(divided, tensor.name))

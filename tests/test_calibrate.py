@@ -21,7 +21,7 @@ from test_validate import little_of_everything, said
 
 import speechrnn
 from data_scripts import make_stream
-from export import calibrate, quantize, temperature, thresholds
+from export import calibrate, prior, quantize, temperature, thresholds
 from speechrnn.calibration import tempered
 from speechrnn.errors import InputError, ModelError
 from speechrnn.scoring import Heard, Label, Score, WordCounts, judge
@@ -98,10 +98,25 @@ def test_a_graph_with_a_temperature_divides_its_logits_and_nothing_else(degree):
     assert sorted(changed) == ["output_bias", "output_weight"]
 
 
-def test_a_file_with_smaller_weights_gets_none():
+@pytest.mark.parametrize("ratio", [0.1, 8.0])
+def test_a_graph_with_another_prior_has_the_odds_times_its_ratio(ratio):
+    model = speechrnn.load()
+    proto, silence = onnx.load(model.path), model.labels.index("_silence_")
+    prior.apply(proto, silence, ratio, "x")
+    heard = sound("speech", 32_000)
+    expected = model.posteriors(heard).astype(np.float64)
+    expected[..., silence] *= ratio
+    expected /= expected.sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(calibrate._loaded(proto).posteriors(heard), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "apply", [temperature.apply, lambda *a: prior.apply(a[0], 0, *a[1:])], ids=["temperature", "prior"]
+)
+def test_a_file_with_smaller_weights_gets_none(apply):
     proto = quantize.smaller(speechrnn.load(), quantize.Weights.int8)
-    with pytest.raises(ModelError, match="float32"):
-        temperature.apply(proto, 0.8, "small.onnx")
+    with pytest.raises(ModelError, match=r"small\.onnx: .*float32"):
+        apply(proto, 0.8, "small.onnx")
 
 
 # the thresholds
@@ -271,6 +286,17 @@ def test_a_file_whose_probabilities_stay_keeps_its_weights(data, tmp_path):
     assert min(speechrnn.load(out).card.thresholds.values()) >= 0.5
 
 
+def test_a_prior_goes_into_graph_and_card(data, tmp_path):
+    out, old = tmp_path / "out.onnx", speechrnn.load()
+    given = ("--data", data, "--no-temperature", "--threshold", 0.75, "--silence-prior", 8)
+    assert command(old.path, out, *given).returncode == 0
+    new, silence, yes = speechrnn.load(out), old.labels.index("_silence_"), old.labels.index("yes")
+    assert new.card.figures["silence_prior"] == 8.0 * old.card.figures.get("silence_prior", 1.0)
+    rows, old_rows = (model.posteriors(sound("speech", 32_000)) for model in (new, old))
+    odds, old_odds = (posterior[..., silence] / posterior[..., yes] for posterior in (rows, old_rows))
+    np.testing.assert_allclose(odds, 8.0 * old_odds, rtol=0.01)
+
+
 def test_one_threshold_can_be_given_for_all(data, tmp_path):
     out = tmp_path / "out.onnx"
     shown = command(speechrnn.load().path, out, "--data", data, "--no-temperature", "--threshold", 0.75)
@@ -310,6 +336,8 @@ def test_a_graph_that_differs_from_the_fit_is_not_written(data, tmp_path):
         (["MODEL", "out.onnx", "--data", "nowhere"], "nowhere"),
         (["MODEL", "out.onnx", "--target-fa", "-1"], "--target-fa"),
         (["MODEL", "out.onnx", "--target-fa", "nan"], "--target-fa"),
+        (["MODEL", "out.onnx", "--silence-prior", "0"], "--silence-prior"),
+        (["MODEL", "out.onnx", "--silence-prior", "nan"], "--silence-prior"),
         (["MODEL", "out.onnx", "--picture", "missing/r.png"], "--picture"),
         (["MODEL", "out.onnx", "--picture", "r.png", "--no-temperature"], "--picture"),
     ],
