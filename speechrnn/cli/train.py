@@ -42,7 +42,7 @@ def _left_at_once() -> Iterator[None]:
 
 def train(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG.toml", help="Settings; configs/gru-12.toml is the shipped model's")
+        Path, typer.Argument(metavar="CONFIG.toml", help="Settings; configs/gru-12.toml is the recipe's first stage")
     ],
     set_: Annotated[
         list[str] | None,
