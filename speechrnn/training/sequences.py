@@ -33,6 +33,8 @@ class Sequences:
         self.labels, self.label = labels, {name: i for i, name in enumerate(labels)}
         self.neither = len(labels)  # target of a block that must name no word: `_unknown_` or `_silence_`
         self.blocks = int(config.seconds * SAMPLE_RATE) // block_length
+        self.last = self.blocks * block_length - CLIP_SAMPLES - int((WAIT_SECONDS + SPEAK_SECONDS) * SAMPLE_RATE)
+        self.most_words = 1 + self.last // (CLIP_SAMPLES + int(config.gap_low_seconds * SAMPLE_RATE))
 
     def batch(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor, Tensor]:
         """Sound [rows, samples]; targets [rows, blocks]: a label, `neither`, or `not_yet`; words [words, 3].
@@ -44,7 +46,7 @@ class Sequences:
         kinds = rng.choice(4, rows, p=[c.speech_share, c.joined_share, c.noise_share, self._words_share()])
         canvas = np.zeros((rows, self.blocks * self.block_length), np.float32)
         targets = np.full((rows, self.blocks), self.label[corpus.SILENCE])
-        clips = iter(self._clips(rng, int((kinds != 2).sum() * (c.seconds + JOINED_WORDS[1]))))
+        clips = iter(self._clips(rng, (kinds == 1).sum() * JOINED_WORDS[1] + (kinds == 3).sum() * self.most_words))
         for row, kind in enumerate(kinds):
             if kind == 0 and self.sounds.speech:
                 self._speech(rng, canvas[row])
@@ -123,8 +125,7 @@ class Sequences:
         c = self.config
         position = int(rng.uniform(0.0, c.gap_high_seconds) * SAMPLE_RATE)
         gap_high = c.gap_high_seconds if rng.random() < 0.8 else c.seconds
-        last = len(canvas) - CLIP_SAMPLES - int((WAIT_SECONDS + SPEAK_SECONDS) * SAMPLE_RATE)
-        while position <= last:
+        while position <= self.last:
             name, sound, start, end = next(clips)
             canvas[position : position + CLIP_SAMPLES] += sound
             label = self.label[name]
