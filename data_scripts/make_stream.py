@@ -43,6 +43,7 @@ def make_stream(
     seconds: float | None = None,
     noise: Iterable[np.ndarray] = (),
     snr: float | None = None,
+    hiss: float | None = None,
 ) -> tuple[np.ndarray, list[Label], list[Label]]:
     """Lay clips end to end, in an order and with gaps drawn by `seed`; a gap stands before, between and after them.
 
@@ -50,12 +51,14 @@ def make_stream(
     ----------
     clips : clips, as `corpus.evaluation_clips` gives them
     gap : two numbers >= 0
-        shortest and longest gap in seconds; the sound in it is digital silence, and noise if there is any
+        shortest and longest gap in seconds; the sound in it is digital silence, or hiss, and noise if there is any
     seconds : number > 0, or None for all clips
         no clip begins that would end later
     noise : arrays [samples] at 16 kHz, float32
         repeated until the stream ends; used with `snr` only
     snr : number in dB, or None for no noise
+    hiss : number in dB below full scale, or None
+        mean power of white noise in the gaps, as an open microphone hears it before a word; the clips stay as they are
 
     Returns
     -------
@@ -66,33 +69,36 @@ def make_stream(
     intervals : list of Label
         the clips from end to end, with their labels
     """
-    rng = np.random.default_rng(seed)
+    rng, hissing = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+
+    def pause() -> np.ndarray:
+        samples = round(rng.uniform(*gap) * SAMPLE_RATE)
+        if hiss is None:
+            return np.zeros(samples, np.float32)
+        return (10.0 ** (hiss / 20.0) * hissing.standard_normal(samples)).astype(np.float32)
+
     pieces: list[np.ndarray] = []
     words: list[Label] = []
     intervals: list[Label] = []
     position = 0  # samples
     for index in rng.permutation(len(clips)):
-        clip, pause = clips[index], _gap(rng, gap)
+        clip, before = clips[index], pause()
         sound = _sound(clip)
-        if seconds is not None and position + len(pause) + len(sound) > seconds * SAMPLE_RATE:
+        if seconds is not None and position + len(before) + len(sound) > seconds * SAMPLE_RATE:
             break
         first, last = word_extent(sound)
         if snr is not None and clip.label != SILENCE:
             sound = _at_level(sound, sound[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)], SPEECH_LEVEL)
-        start = (position + len(pause)) / SAMPLE_RATE
-        position += len(pause) + len(sound)
-        pieces += [pause, sound]
+        start = (position + len(before)) / SAMPLE_RATE
+        position += len(before) + len(sound)
+        pieces += [before, sound]
         intervals.append(Label(start, position / SAMPLE_RATE, clip.label))
         if clip.label not in (SILENCE, corpus.UNKNOWN):
             words.append(Label(start + first, start + last, clip.label))
-    samples = np.concatenate([*pieces, _gap(rng, gap)])
+    samples = np.concatenate([*pieces, pause()])
     if snr is not None:
         _add_noise(samples, noise, SPEECH_LEVEL - snr)
     return samples, words, intervals
-
-
-def _gap(rng: np.random.Generator, gap: tuple[float, float]) -> np.ndarray:
-    return np.zeros(round(rng.uniform(*gap) * SAMPLE_RATE), np.float32)
 
 
 def _sound(clip: corpus.Clip) -> np.ndarray:
@@ -180,6 +186,10 @@ def main(
         Path | None,
         typer.Option(help="Folder of more noise; its held-out recordings are used", show_default=False),
     ] = None,
+    hiss: Annotated[
+        float | None,
+        typer.Option(help="White noise in the gaps, dB below full scale: -60 is faint", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For order, gaps and noise")] = 0,
 ) -> None:
     """Make a long recording of clips, with label tracks of what is said in it when.
@@ -200,10 +210,14 @@ def main(
             raise InputError(f"--snr {snr:g}: must be -100 to 100 dB")
         if noise is not None and snr is None:
             raise InputError(f"--noise {noise}: say with --snr how loud it shall be")
+        if hiss is not None and not -120.0 <= hiss <= -10.0:
+            raise InputError(f"--hiss {hiss:g}: must be -120 to -10 dB, of full scale")
         clips = corpus.evaluation_clips(folder, corpus.task_labels(words), partition.value, seed)
         pieces = [] if snr is None else held_out_noise(folder, noise, seed)
         limit = None if minutes is None else 60.0 * minutes
-        samples, spoken, intervals = make_stream(clips, seed=seed, gap=gap, seconds=limit, noise=pieces, snr=snr)
+        samples, spoken, intervals = make_stream(
+            clips, seed=seed, gap=gap, seconds=limit, noise=pieces, snr=snr, hiss=hiss
+        )
         save(output, samples, spoken, intervals)
         length = len(samples) / SAMPLE_RATE / 60.0
         typer.echo(f"{output}: {length:.1f} minutes, {len(spoken)} words, {len(intervals)} clips")

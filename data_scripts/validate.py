@@ -2,8 +2,8 @@
 
 Clips: accuracy on the validation speakers of Speech Commands, and how far the probabilities can be believed (expected
 calibration error). Open set: other words from a set that training never reads are to be `_unknown_`; noise and music
-that training never hears are to be `_silence_`. Streams: the clean and the noisy stream of `data_scripts.make_stream`,
-and speech and noise that is held out from training, as `speechrnn score` counts in them.
+that training never hears are to be `_silence_`. Streams: those of `data_scripts.make_stream`, clean, noisy and with a
+faint hiss in the gaps, and speech and noise that is held out from training, as `speechrnn score` counts in them.
 """
 
 import json
@@ -48,6 +48,7 @@ UNSEEN_WORDS = ("words/spoken_digits",)  # below the data folder; no configurati
 UNSEEN_NOISE = ("noise/music_pyaudio",)
 NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is heard
 NOISY = 10.0  # dB, words above the noise of the noisy stream
+HISS = -60.0  # dB below full scale, in the gaps of the hissing stream
 FOUND_IN_STREAMS = {  # figure of `speechrnn score`: what it is called here, and how it is written
     "words": ("words said", "{}"),
     "missed_share": ("missed", "{:.1%}"),
@@ -148,12 +149,14 @@ def unseen_noise(noise: Path, whole: Sequence[Path]) -> list[tuple[str, Sound]]:
     return cuts
 
 
-def word_stream(commands: Path, labels: Sequence[str], into: Path, snr: float | None = None) -> Recording:
+def word_stream(
+    commands: Path, labels: Sequence[str], into: Path, snr: float | None = None, hiss: float | None = None
+) -> Recording:
     """All validation clips in one stream, as `data_scripts.make_stream` makes it, in a file of the folder `into`."""
     found = corpus.evaluation_clips(commands, labels, PARTITION)
     noise = [] if snr is None else held_out_noise(commands, None, 0)
     path = into / "stream.wav"
-    save(path, *make_stream(found, noise=noise, snr=snr))
+    save(path, *make_stream(found, noise=noise, snr=snr, hiss=hiss))
     return recordings.read(path)
 
 
@@ -189,16 +192,17 @@ def stream(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
 def measure(model: Model, folders: Folders) -> dict[str, Any]:
     """Everything that the recordings in `folders` allow; what could not be measured, and why, is under `skipped`."""
 
-    def words_in_stream(snr: float | None) -> dict[str, Any]:
+    def words_in_stream(snr: float | None = None, hiss: float | None = None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as into:
-            return stream(model, [word_stream(folders.commands, model.labels, Path(into), snr)])
+            return stream(model, [word_stream(folders.commands, model.labels, Path(into), snr, hiss)])
 
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "clips": lambda: clips(model, folders.commands),
         "unseen_words": lambda: open_set(model, unseen_words(folders.unseen_words, model.labels), corpus.UNKNOWN),
         "unseen_noise": lambda: open_set(model, unseen_noise(folders.noise, folders.unseen_noise), SILENCE),
-        "clean_stream": lambda: words_in_stream(None),
-        "noisy_stream": lambda: words_in_stream(NOISY),
+        "clean_stream": words_in_stream,
+        "noisy_stream": lambda: words_in_stream(snr=NOISY),
+        "hissing_stream": lambda: words_in_stream(hiss=HISS),
         "held_out": lambda: stream(model, held_out_recordings(folders.speech, folders.noise)),
     }
     made: dict[str, Any] = {"model": str(model.path), "skipped": {}}
@@ -235,7 +239,12 @@ def show(made: dict[str, Any], labels: tuple[str, ...]) -> None:
                 console.print(f"weakest word: {row['label']}, recall {row['recall']:.1%}", highlight=False)
         error = made["clips"]["expected_calibration_error"]
         console.print(f"expected calibration error {error:.2%}", highlight=False)
-    streams = {"clean": "clean_stream", f"noise at {NOISY:g} dB": "noisy_stream", "speech, noise": "held_out"}
+    streams = {
+        "clean": "clean_stream",
+        f"noise at {NOISY:g} dB": "noisy_stream",
+        f"hiss of {HISS:g} dB between": "hissing_stream",
+        "speech, noise": "held_out",
+    }
     streams = {name: part for name, part in streams.items() if part in made}
     if streams:
         table = Table("streams")

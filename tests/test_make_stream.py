@@ -73,6 +73,18 @@ def test_words_are_labelled_where_they_are_loud(clips):
         assert (word.start - interval.start, word.end - interval.start) == pytest.approx((0.3, 0.7), abs=0.021)
 
 
+def test_hiss_is_in_the_gaps_alone_and_as_loud_as_asked(clips):
+    clean, words, intervals = make_stream(clips, seed=3)
+    samples, *labels = make_stream(clips, seed=3, hiss=-40.0)
+    assert labels == [words, intervals]
+    between = np.ones(len(samples), bool)
+    for interval in intervals:
+        between[round(interval.start * RATE) : round(interval.end * RATE)] = False
+        np.testing.assert_array_equal(cut(samples, interval), cut(clean, interval))
+    assert not clean[between].any()
+    assert 10.0 * np.log10(power(samples[between])) == pytest.approx(-40.0, abs=0.2)
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 1), st.floats(0, 2))
 def test_gaps_are_of_any_length_that_is_asked_for(clips, seed, shortest, more):
@@ -168,6 +180,7 @@ def test_the_command_makes_a_stream(folder, tmp_path):
         ("x.mp3", [], "x.mp3"),
         ("missing/x.wav", [], "missing"),
         ("x.wav", ["--gap", 2, 1], "--gap"),
+        ("x.wav", ["--hiss", 0], "--hiss"),
         ("x.wav", ["--minutes", 0], "--minutes"),
         ("x.wav", ["--snr", "nan"], "--snr"),
         ("x.wav", ["--noise", "."], "--noise"),

@@ -19,7 +19,7 @@ from speechrnn.training import config, corpus
 from speechrnn.training.partition import partition
 
 RATE = 16_000
-PARTS = ("clips", "unseen_words", "unseen_noise", "clean_stream", "noisy_stream", "held_out")
+PARTS = ("clips", "unseen_words", "unseen_noise", "clean_stream", "noisy_stream", "hissing_stream", "held_out")
 HELD_OUT = next(name for name in map(str, range(40)) if partition(name) != "training")
 TRAINED = next(name for name in map(str, range(40)) if partition(name) == "training")
 
@@ -106,10 +106,13 @@ def test_noise_is_cut_into_seconds_and_what_was_trained_on_is_not_heard(made):
     assert "left" not in made["unseen_noise"]["taken_for"]
 
 
-@pytest.mark.parametrize(("part", "snr"), [("clean_stream", ()), ("noisy_stream", ("--snr", 10))])
-def test_streams_are_those_of_make_stream_and_score(data, made, tmp_path, part, snr):
+@pytest.mark.parametrize(
+    ("part", "sound"),
+    [("clean_stream", ()), ("noisy_stream", ("--snr", 10)), ("hissing_stream", ("--hiss", -60))],
+)
+def test_streams_are_those_of_make_stream_and_score(data, made, tmp_path, part, sound):
     stream = tmp_path / "x.wav"
-    assert run(data / "speech_commands", stream, *snr, start=lambda: typer.run(make_stream.main)).returncode == 0
+    assert run(data / "speech_commands", stream, *sound, start=lambda: typer.run(make_stream.main)).returncode == 0
     expected = json.loads(run("score", stream, "--json").stdout)
     del expected["latencies"]
     clips = expected["clips"]
@@ -139,9 +142,9 @@ def test_what_is_missing_is_named_and_the_rest_is_measured(data, tmp_path):
     shown = command("--data", data, "--commands", missing, "--unseen-words", missing, "--json", out)
     assert shown.returncode == 1
     figures = json.loads(out.read_text())
-    assert set(figures["skipped"]) == {"clips", "unseen_words", "clean_stream", "noisy_stream"}
+    assert set(figures["skipped"]) == {"clips", "unseen_words", "clean_stream", "noisy_stream", "hissing_stream"}
     lines = shown.stderr.splitlines()
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert all("left out" in line and str(missing) in line for line in lines)
     assert figures["held_out"]["false_accepts"] == 1
     assert "rain" in shown.stdout
