@@ -38,9 +38,9 @@ MEL, EMBEDDING = "melspectrogram.onnx", "embedding_model.onnx"
 def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
     """The embedding for [1, 1, frames, 32], one for each window: as it comes, it reshapes to a single window."""
     graph = model.graph
-    first, *layers, last = graph.node
-    if first.op_type != "Reshape" or last.op_type != "Reshape":
+    if len(graph.node) < 3 or {graph.node[0].op_type, graph.node[-1].op_type} != {"Reshape"}:
         raise InputError(f"{EMBEDDING}: is not the speech embedding that openwakeword 0.4 and 0.5 come with")
+    first, *layers, last = graph.node
     ends = ((first.output[0], (1, 1, "frames", 32)), (last.input[0], (1, EMBEDDING_SIZE, "windows", 1)))
     given, made = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in ends)
     whole = onnx.helper.make_graph(layers, graph.name, [given], [made], graph.initializer)
@@ -50,18 +50,19 @@ def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
 def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """A function of a clip int16 [samples] that gives its embeddings float32 [moments, EMBEDDING_SIZE]."""
 
-    def session(model: bytes) -> onnxruntime.InferenceSession:
+    def session(name: str, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        options.intra_op_num_threads, options.log_severity_level = 1, 4
+        try:
+            model = change(onnx.load(folder / name)).SerializeToString()
+            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except InputError:
+            raise
+        except Exception as error:  # neither protobuf's exceptions nor onnxruntime's have a common class of their own
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"{folder / name}: can't be used ({why}): take it from the openwakeword package") from None
 
-    try:
-        mel = session((folder / MEL).read_bytes())
-        embedding = session(of_any_length(onnx.load(folder / EMBEDDING)).SerializeToString())
-    except OSError as error:
-        raise InputError(
-            f"{error.filename}: can't be read ({error.strerror}): it is in the openwakeword package"
-        ) from None
+    mel, embedding = session(MEL, lambda model: model), session(EMBEDDING, of_any_length)
 
     def hear(clip: np.ndarray) -> np.ndarray:
         sound = np.pad(clip, PADDING).astype(np.float32)[None]

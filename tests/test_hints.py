@@ -230,11 +230,15 @@ def test_windows_of_a_whole_clip_are_those_of_its_parts(tmp_path):
     np.testing.assert_allclose(script.teacher(tmp_path)(clip), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("broken", ["no folder", "another network"])
+@pytest.mark.parametrize("broken", ["no folder", "another network", "cut off", "empty", "no ONNX"])
 def test_another_network_that_is_not_the_one_is_named(words, tmp_path, broken):
     models = tmp_path / "missing" if broken == "no folder" else tiny_teacher(tmp_path)
+    file = models / script.EMBEDDING
     if broken == "another network":
-        shutil.copy(models / script.MEL, models / script.EMBEDDING)
+        shutil.copy(models / script.MEL, file)
+    elif broken != "no folder":
+        whole = file.read_bytes()
+        file.write_bytes({"cut off": whole[: len(whole) // 2], "empty": b"", "no ONNX": b"no network\n"}[broken])
     run = hear(words, models, tmp_path / "hints.npz")
     assert run.exit_code == 2
     assert len(run.stderr.strip().splitlines()) == 1
