@@ -1,17 +1,21 @@
-"""python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng, 16 kHz WAV of about a second each.
+"""python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng or flite, as 16 kHz WAV.
 
 One clip a word, or, with --takes, many in other voices, speeds and pitches: words to train on. Where commands are among
-them and words that sound alike, what tells them apart is the word and not that a machine speaks.
+them and words that sound alike, what tells them apart is the word and not that a machine speaks. espeak-ng makes its
+voices up; those of flite were learnt from four speakers.
 """
 
 import io
 import shutil
 import subprocess
+import tempfile
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import soundfile
+import soxr
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -28,26 +32,56 @@ SPEAKERS = ("", *(f"+f{number}" for number in range(1, 6)), *(f"+m{number}" for 
 SPEEDS, PITCHES = (110, 200), (20, 80)
 
 
-def speak(word: str, voice: str, speed: int, pitch: int) -> np.ndarray:
+class Engine(StrEnum):
+    """What speaks. Its value is the name of the program, and of the Debian package that has it."""
+
+    espeak_ng = "espeak-ng"
+    flite = "flite"
+
+
+FLITE_VOICES = ("awb", "kal16", "rms", "slt")
+PARTS_OF_VOICES = {Engine.espeak_ng: (ACCENTS, SPEAKERS), Engine.flite: (FLITE_VOICES,)}
+USUAL_VOICES = {Engine.espeak_ng: "en-us", Engine.flite: "slt"}
+USUAL_SPEED, USUAL_PITCH, OCTAVE = 150, 50, 150  # words a minute; of 0 to 99; steps of pitch
+
+
+def speak(word: str, voice: str, speed: int, pitch: int, engine: Engine = Engine.espeak_ng) -> np.ndarray:
     """The word as float32 [samples] at 16 kHz: at least a second, the word in its middle.
+
+    flite knows no pitch; there it is the speaker who grows or shrinks: the sound is resampled, its formants with it.
 
     Raises
     ------
     InputError
-        if espeak-ng is missing or knows no such voice
+        if the engine is missing or knows no such voice
     """
-    if not shutil.which("espeak-ng"):
-        raise InputError("espeak-ng is not installed: on Debian and Ubuntu, apt-get install espeak-ng")
-    command = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", "--", word]
-    spoken = subprocess.run(command, capture_output=True, check=False)
-    if spoken.returncode or not spoken.stdout:
-        reason = spoken.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(f"espeak-ng can't say {word!r} with voice {voice}: {reason[0] if reason else 'no sound'}")
-    sound = audio.load(spoken.stdout)
+    if not shutil.which(engine):
+        raise InputError(f"{engine} is not installed: on Debian and Ubuntu, apt-get install {engine}")
+    if engine is Engine.espeak_ng:
+        sound = _spoken(engine, word, voice, "-v", voice, "-s", speed, "-p", pitch, "-w", "{}", "--", word)
+    elif voice not in FLITE_VOICES:
+        raise InputError(f"flite can't say {word!r} with voice {voice}: take one of {', '.join(FLITE_VOICES)}")
+    else:
+        higher = 2.0 ** ((pitch - USUAL_PITCH) / OCTAVE)
+        stretch = f"duration_stretch={USUAL_SPEED / speed * higher}"
+        sound = _spoken(engine, word, voice, "-voice", voice, "--setf", stretch, "-o", "{}", "-t", word)
+        sound = soxr.resample(sound, audio.SAMPLE_RATE * higher, audio.SAMPLE_RATE)
     heard = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
     sound = sound[heard[0] : heard[-1] + 1] * (PEAK / np.abs(sound).max())
     missing = max(0, int(CLIP_SECONDS * audio.SAMPLE_RATE) - len(sound))
     return np.pad(sound, (missing // 2, missing - missing // 2))
+
+
+def _spoken(engine: Engine, word: str, voice: str, *arguments: str | int) -> np.ndarray:
+    """What the engine writes into the file whose name takes the place of {}."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "word.wav"
+        command = [engine.value, *(str(file) if given == "{}" else str(given) for given in arguments)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        if done.returncode or not file.is_file():
+            reason = done.stderr.decode(errors="replace").strip().splitlines()
+            raise InputError(f"{engine} can't say {word!r} with voice {voice}: {reason[0] if reason else 'no sound'}")
+        return audio.load(file)
 
 
 def save(sound: np.ndarray, target: Path) -> None:
@@ -64,18 +98,28 @@ def main(
         list[str] | None, typer.Argument(metavar="[WORD...]", help="Words to be spoken", show_default=False)
     ] = None,
     listed: Annotated[Path | None, typer.Option("--list", help="A text file of more words, a line each")] = None,
-    voice: Annotated[str, typer.Option(help="A voice of espeak-ng, as en-us, en-gb or en-us+f3")] = "en-us",
-    speed: Annotated[int, typer.Option(min=80, max=450, help="Words a minute")] = 150,
-    pitch: Annotated[int, typer.Option(min=0, max=99, help="0 is low, 99 is high")] = 50,
+    engine: Annotated[Engine, typer.Option(help="What speaks")] = Engine.espeak_ng,
+    voice: Annotated[
+        str | None,
+        typer.Option(
+            help="Of espeak-ng, as en-us, en-gb or en-us+f3 [default: en-us]; "
+            f"of flite, {', '.join(FLITE_VOICES)} [default: slt]",
+            show_default=False,
+        ),
+    ] = None,
+    speed: Annotated[int, typer.Option(min=80, max=450, help="Words a minute")] = USUAL_SPEED,
+    pitch: Annotated[int, typer.Option(min=0, max=99, help="0 is low, 99 is high")] = USUAL_PITCH,
     takes: Annotated[
         int,
         typer.Option(min=0, help="That many of each word, DEST/WORD/0.wav and so on, in voices drawn at random"),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the draw of voices")] = 0,
 ) -> None:
-    """Have words spoken by espeak-ng, a clip each, or many takes of each.
+    """Have words spoken by espeak-ng or flite, a clip each, or many takes of each.
 
     Example: python -m data_scripts.synthesize examples yes no stop --voice en-us+f3
+
+    Example: python -m data_scripts.synthesize ../data/words/flite well why --engine flite --takes 6
 
     Example: python -m data_scripts.synthesize ../data/words/synthetic cough town --takes 12
     """
@@ -91,11 +135,11 @@ def main(
         rng = np.random.default_rng(seed)
         for word in track(chosen, "speaking", console=Console(stderr=True), disable=not takes, transient=True):
             for take in range(takes):
-                drawn = f"{rng.choice(ACCENTS)}{rng.choice(SPEAKERS)}"
-                sound = speak(word, drawn, int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES)))
+                drawn = "".join(rng.choice(part) for part in PARTS_OF_VOICES[engine])
+                sound = speak(word, drawn, int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES)), engine)
                 save(sound, dest / word / f"{take}.wav")
             if not takes:
-                sound = speak(word, voice, speed, pitch)
+                sound = speak(word, voice or USUAL_VOICES[engine], speed, pitch, engine)
                 save(sound, dest / f"{word}.wav")
                 typer.echo(f"{dest / word}.wav: {len(sound) / audio.SAMPLE_RATE:.2f} s")
 
