@@ -24,7 +24,7 @@ from export.writing import write
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.cli.classify import with_progress
-from speechrnn.errors import InputError
+from speechrnn.errors import InputError, first_line
 from speechrnn.training import config as settings
 from speechrnn.training import corpus
 from speechrnn.training.hints import EMBEDDING_SIZE, digests
@@ -59,8 +59,9 @@ def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
         except InputError:
             raise
         except Exception as error:  # neither protobuf's exceptions nor onnxruntime's have a common class of their own
-            why = (str(error) or type(error).__name__).splitlines()[0]
-            raise InputError(f"{folder / name}: can't be used ({why}): take it from the openwakeword package") from None
+            raise InputError(
+                f"{folder / name}: can't be used ({first_line(error)}): take it from the openwakeword package"
+            ) from None
 
     mel, embedding = session(MEL, lambda model: model), session(EMBEDDING, of_any_length)
 

@@ -8,7 +8,6 @@ voices up; those of flite were learnt from four speakers.
 import io
 import shutil
 import subprocess
-import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -57,31 +56,25 @@ def speak(word: str, voice: str, speed: int, pitch: int, engine: Engine = Engine
     """
     if not shutil.which(engine):
         raise InputError(f"{engine} is not installed: on Debian and Ubuntu, apt-get install {engine}")
+    higher = 2.0 ** ((pitch - USUAL_PITCH) / OCTAVE)
     if engine is Engine.espeak_ng:
-        sound = _spoken(engine, word, voice, "-v", voice, "-s", speed, "-p", pitch, "-w", "{}", "--", word)
-    elif voice not in FLITE_VOICES:
-        raise InputError(f"flite can't say {word!r} with voice {voice}: take one of {', '.join(FLITE_VOICES)}")
-    else:
-        higher = 2.0 ** ((pitch - USUAL_PITCH) / OCTAVE)
+        command = [engine, "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", "--", word]
+    elif voice in FLITE_VOICES:
         stretch = f"duration_stretch={USUAL_SPEED / speed * higher}"
-        sound = _spoken(engine, word, voice, "-voice", voice, "--setf", stretch, "-o", "{}", "-t", word)
+        command = [engine, "-voice", voice, "--setf", stretch, "-o", "/dev/stdout", "-t", word]
+    else:  # flite itself would take another one, and not say so
+        raise InputError(f"flite can't say {word!r} with voice {voice}: take one of {', '.join(FLITE_VOICES)}")
+    spoken = subprocess.run(command, capture_output=True, check=False)
+    if spoken.returncode or not spoken.stdout:
+        reason = spoken.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"{engine} can't say {word!r} with voice {voice}: {reason[0] if reason else 'no sound'}")
+    sound = audio.load(spoken.stdout)
+    if engine is Engine.flite:
         sound = soxr.resample(sound, audio.SAMPLE_RATE * higher, audio.SAMPLE_RATE)
     heard = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
     sound = sound[heard[0] : heard[-1] + 1] * (PEAK / np.abs(sound).max())
     missing = max(0, int(CLIP_SECONDS * audio.SAMPLE_RATE) - len(sound))
     return np.pad(sound, (missing // 2, missing - missing // 2))
-
-
-def _spoken(engine: Engine, word: str, voice: str, *arguments: str | int) -> np.ndarray:
-    """What the engine writes into the file whose name takes the place of {}."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "word.wav"
-        command = [engine.value, *(str(file) if given == "{}" else str(given) for given in arguments)]
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode or not file.is_file():
-            reason = done.stderr.decode(errors="replace").strip().splitlines()
-            raise InputError(f"{engine} can't say {word!r} with voice {voice}: {reason[0] if reason else 'no sound'}")
-        return audio.load(file)
 
 
 def save(sound: np.ndarray, target: Path) -> None:

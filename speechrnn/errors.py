@@ -19,3 +19,8 @@ class ConfigError(InputError):
 
 class MicrophoneError(InputError):
     """No microphone, none of that name, or one that can't be opened."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, or its name: 200 characters at most, for a line of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

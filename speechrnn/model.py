@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from speechrnn import audio, card, spotter
-from speechrnn.errors import AudioError, ModelError
+from speechrnn.errors import AudioError, ModelError, first_line
 
 DEFAULT_MODEL = "gru-12.onnx"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
@@ -91,7 +91,7 @@ class Model:
         except OSError as error:
             raise ModelError(f"{self.path}: can't be read ({error.strerror}): name an ONNX file of speechrnn") from None
         except Exception as error:  # onnxruntime's exceptions have no common class of their own
-            raise ModelError(f"{self.path}: is not an ONNX model that can be run ({_first_line(error)})") from None
+            raise ModelError(f"{self.path}: is not an ONNX model that can be run ({first_line(error)})") from None
         metadata = self.session.get_modelmeta().custom_metadata_map
         if card.METADATA_KEY not in metadata:
             raise ModelError(f"{self.path}: carries no speechrnn model card: make it with python -m export.to_onnx")
@@ -197,7 +197,3 @@ class Model:
 def shipped(name: str) -> Path:
     """The path of a model in the package."""
     return Path(__file__).with_name("models") / name
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
