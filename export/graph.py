@@ -77,6 +77,7 @@ def _front_end(graph: Graph, model: Recognizer, tail: str) -> tuple[str, str]:
     mel = mel_power(graph, heard, front_end)
     offset = graph.add("Add", [mel, graph.scalar(c.log_offset, "log_offset")], "mel_offset")
     log_mel = graph.add("Log", [offset], "log_mel")
+    assert isinstance(model.network, Network)
     scale, bias = _affine(model.network.input_norm)
     scaled = graph.add("Mul", [log_mel, graph.weight(scale, "band_scale")], "log_mel_scaled")
     return graph.add("Add", [scaled, graph.weight(bias, "band_bias")], "frames"), next_tail

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import math
 import os
 import pickle
@@ -377,6 +378,20 @@ def test_consistency_without_twins_is_refused(config_file, tmp_path):
 def test_a_run_with_twins_learns_too(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", "augment.twins=true", "train.consistency=1.0")
     assert run.fit()["validation_accuracy"] > 0.6
+
+
+def test_a_run_learns_from_teachers_of_other_kinds(finished, config_file, tmp_path):
+    teacher = start(config_file, tmp_path / "teacher", "network.cell=embedding", "front_end.n_mels=32", "stream.rows=0")
+    teacher.fit()
+    teachers = [(path / "best.pt").as_posix() for path in (finished[0], tmp_path / "teacher")]
+    changes = f"train.teachers={json.dumps(teachers)}", "train.teacher_weight=0.5", "augment.mix_probability=0.3"
+    run = start(config_file, tmp_path / "run", *changes)
+    assert run.fit()["validation_accuracy"] > 0.6
+
+
+def test_a_teacher_that_is_not_there_is_one_line(config_file, tmp_path):
+    with pytest.raises(ModelError, match=r"missing\.pt"):
+        start(config_file, tmp_path / "run", 'train.teachers=["missing.pt"]')
 
 
 def test_a_second_stage_starts_from_the_weights_of_the_first(finished, config_file, tmp_path):

@@ -23,6 +23,7 @@ class FrontEndConfig:
     f_min: float = 20.0
     f_max: float = 7600.0
     log_offset: float = 1e-7  # added to the mel power before the logarithm; a little above the noise of 16 bits
+    mel_scale: str = "htk"  # htk | slaney, whose bands are narrower and are divided by their widths (librosa's default)
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_length <= self.window_length <= self.n_fft or self.n_fft % 2:
@@ -30,6 +31,8 @@ class FrontEndConfig:
                 f"front_end: hop_length {self.hop_length}, window_length {self.window_length}, n_fft {self.n_fft}:"
                 " each must be at most the next, and n_fft even"
             )
+        if self.mel_scale not in ("htk", "slaney"):
+            raise ConfigError(f"front_end.mel_scale: {self.mel_scale!r} is not one of htk, slaney")
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,15 @@ class NetworkConfig:
     channels: int = 48
     residual_layers: int = 3
     features: int = 80  # what the recurrent stack gets for each block
-    cell: str = "gru"  # gru | lstm | rnn; bigru and none (no recurrence, see peer.py) can't listen live
+    cell: str = "gru"  # gru | lstm | rnn; bigru, none and embedding (peer.py, embedding.py) can't listen live
     hidden_size: int = 152
     layers: int = 2
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.cell not in (*STREAMABLE, "bigru", "none"):
-            raise ConfigError(f"network.cell: {self.cell!r} is not one of {', '.join(STREAMABLE)}, bigru, none")
+        known = (*STREAMABLE, "bigru", "none", "embedding")
+        if self.cell not in known:
+            raise ConfigError(f"network.cell: {self.cell!r} is not one of {', '.join(known)}")
 
     @property
     def streamable(self) -> bool:
@@ -100,6 +104,7 @@ class AugmentConfig:
     frequency_mask_bands: int = 7
     time_masks: int = 2
     time_mask_frames: int = 18
+    mix_probability: float = 0.0  # another clip besides, at any level: what that is, only train.teachers know
     twins: bool = False  # each clip of a batch is recorded twice, at two levels; see train.consistency
     long_batch_probability: float = 0.15  # batches whose clips stand in up to two seconds of sound
 
@@ -143,6 +148,8 @@ class TrainConfig:
     label_smoothing: float = 0.1
     consistency: float = 0.0  # weight of the divergence between the posteriors of twins
     hint_weight: float = 1.0  # of the squared error of hints; see hints
+    teachers: tuple[str, ...] = ()  # checkpoints; the mean of their log posteriors is learnt besides the label
+    teacher_weight: float = 0.7  # of that, against the label
     clip_gradient_norm: float = 2.0
     average_decay: float = 0.999  # exponential moving average of the weights
     workers: int = 1  # processes that prepare batches
@@ -181,6 +188,14 @@ class Config:
     def __post_init__(self) -> None:
         if self.stream.rows and not self.network.streamable:
             raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
+        if self.network.cell == "embedding" and self.front_end.n_mels != 32:
+            raise ConfigError(
+                f"front_end.n_mels: is {self.front_end.n_mels}, but network.cell embedding hears 32 bands"
+            )
+        if self.augment.mix_probability and not self.train.teachers:
+            raise ConfigError("augment.mix_probability: needs train.teachers")
+        if self.augment.mix_probability and self.augment.twins:
+            raise ConfigError("augment.mix_probability: would lay different clips on twins: set one of the two to 0")
         if self.train.consistency and not self.augment.twins:
             raise ConfigError("train.consistency: needs augment.twins = true")
         if self.augment.twins and self.train.batch_size % 2:

@@ -25,7 +25,13 @@ class FrontEnd(nn.Module):
         super().__init__()
         self.config = config
         bands = torchaudio.functional.melscale_fbanks(
-            config.n_fft // 2 + 1, config.f_min, config.f_max, config.n_mels, SAMPLE_RATE, norm=None, mel_scale="htk"
+            config.n_fft // 2 + 1,
+            config.f_min,
+            config.f_max,
+            config.n_mels,
+            SAMPLE_RATE,
+            norm="slaney" if config.mel_scale == "slaney" else None,
+            mel_scale=config.mel_scale,
         )
         self.register_buffer("bands", bands, persistent=False)  # [bins, n_mels]
         self.register_buffer("window", torch.hann_window(config.window_length), persistent=False)

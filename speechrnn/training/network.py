@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
+from speechrnn.training.embedding import Embedding
 from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
 from speechrnn.training.peer import Peer
 
@@ -126,8 +127,9 @@ class Recognizer(nn.Module):
         self.config = config
         self.labels = tuple(labels)
         self.front_end = FrontEnd(config.front_end)
-        kind = Peer if config.network.cell == "none" else Network
-        self.network: Network | Peer = kind(config.network, config.front_end, len(labels))
+        kinds: dict[str, type[Peer] | type[Embedding]] = {"none": Peer, "embedding": Embedding}
+        kind = kinds.get(config.network.cell, Network)
+        self.network: Network | Peer | Embedding = kind(config.network, config.front_end, len(labels))
 
     @property
     def block_length(self) -> int:

@@ -1,11 +1,15 @@
 """The loss of a training step, as one module: sound and targets in, one number out."""
 
+from collections.abc import Sequence
+
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.errors import ConfigError
+from speechrnn.training import checkpoint
 from speechrnn.training.augment import SpecAugment
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor
@@ -13,6 +17,43 @@ from speechrnn.training.losses import alarm_losses, block_losses, clearest, dive
 from speechrnn.training.network import Recognizer
 from speechrnn.training.processes import own_rows, shares
 from speechrnn.training.sounds import CLIP_SAMPLES
+
+TEACHERS_CLIPS = 16  # at a time: what a CPU's cache holds, which takes half the time
+MIXED = -100  # in the place of a label: two clips at once, for teachers alone to judge (what cross_entropy leaves out)
+
+
+class Teachers:
+    """Trained recognizers, heard together. They aren't part of what is trained, so they are no module of it.
+
+    Raises
+    ------
+    ModelError, ConfigError
+        if a checkpoint can't be read, or is of another task
+    """
+
+    def __init__(self, paths: Sequence[str], labels: Sequence[str], device: torch.device) -> None:
+        self.recognizers = [self._read(path, labels).to(device) for path in paths]
+
+    @staticmethod
+    def _read(path: str, labels: Sequence[str]) -> Recognizer:
+        recognizer, _ = checkpoint.recognizer(path)
+        if recognizer.labels != tuple(labels):
+            raise ConfigError(f"train.teachers: {path} has other labels than this run: give one of the same task")
+        return recognizer
+
+    @torch.no_grad()
+    def posterior(self, audio: Tensor) -> Tensor:
+        """Geometric mean of their posteriors of clips [batch, samples]: [batch, labels]."""
+        pieces = audio.split(TEACHERS_CLIPS) if audio.device.type == "cpu" else [audio]
+        heard = [torch.cat([clip_logits(teacher, piece) for piece in pieces]) for teacher in self.recognizers]
+        return torch.stack(heard).log_softmax(2).mean(0).softmax(1)
+
+
+def mix(audio: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Some of the clips [batch, samples] with the one before laid on them, 0 to 20 dB weaker than it was; and which."""
+    mixed = torch.rand(len(audio), device=audio.device) < probability
+    gain = 10.0 ** -torch.rand(len(audio), 1, device=audio.device)
+    return torch.where(mixed[:, None], audio + gain * audio.roll(1, 0), audio).clamp(-1.0, 1.0), mixed
 
 
 def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:
@@ -62,6 +103,7 @@ class Objective(nn.Module):
         self.config, self.recognizer, self.fabric = config, recognizer, fabric
         self.spec_augment = SpecAugment(config.augment)
         self.regressor = Regressor(recognizer.network.output.in_features) if config.data.hints else None
+        self.teachers = Teachers(config.train.teachers, recognizer.labels, fabric.device)
         self.forget()
 
     def forget(self) -> None:
@@ -80,11 +122,18 @@ class Objective(nn.Module):
         words: Tensor,
     ) -> Tensor:
         """Of this process's part of a batch, as `TrainingData` gives it."""
-        train, states = self.config.train, clip_states(self.recognizer, audio, self.spec_augment)
+        train = self.config.train
+        if self.config.augment.mix_probability:
+            audio, mixed = mix(audio, self.config.augment.mix_probability)
+            target = target.masked_fill(mixed, MIXED)
+        states = clip_states(self.recognizer, audio, self.spec_augment)
         logits = decided(self.recognizer, states)
-        loss = F.cross_entropy(logits, target, label_smoothing=train.label_smoothing)
+        loss = self._of_labels(logits, target)
+        if self.teachers.recognizers:
+            of_teachers = F.cross_entropy(logits, self.teachers.posterior(audio))
+            loss = (1.0 - train.teacher_weight) * loss + train.teacher_weight * of_teachers
         if self.regressor is not None:
-            errors = self.regressor(states, moments, hints)
+            errors = self.regressor(states, moments.masked_fill((target == MIXED)[:, None], -1), hints)
             (share,) = shares(self.fabric, len(errors))
             loss = loss + train.hint_weight * share * errors.sum() / max(1, errors.numel())
         if train.consistency:
@@ -98,3 +147,10 @@ class Objective(nn.Module):
             of_stream = stream_loss(self.config, self.recognizer, logits, stream_target, words, self.fabric)
             loss = loss + self.config.stream.weight * of_stream
         return loss
+
+    def _of_labels(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of the clips [batch] that have a label."""
+        smoothing, labelled = self.config.train.label_smoothing, int((target != MIXED).sum())
+        (share,) = shares(self.fabric, labelled)
+        total = F.cross_entropy(logits, target, ignore_index=MIXED, label_smoothing=smoothing, reduction="sum")
+        return share * total / max(1, labelled)
