@@ -1,6 +1,6 @@
 """python -m export.calibrate MODEL.onnx OUT.onnx --target-fa 2: our ONNX file in, the same with honest numbers out.
 
-First the probabilities: `_silence_` is made as much more likely as it is where a microphone listens, if asked. Then a
+First the probabilities: a label is made as much more likely as it is where a microphone listens, if asked. Then a
 temperature, fitted on validation clips, goes into the output layer, if it lowers the expected calibration error on
 speakers that it was not fitted on. Then the thresholds, which stand on these probabilities: one for each word, so that
 in the clean validation stream and in held-out speech and noise together there are no more false accepts per hour than
@@ -40,7 +40,7 @@ from export.temperature import Fit
 from export.thresholds import Choice
 from export.writing import write
 from speechrnn.calibration import tempered
-from speechrnn.card import METADATA_KEY, SILENCE
+from speechrnn.card import METADATA_KEY
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.cli.score import share_of
 from speechrnn.errors import InputError, ModelError
@@ -130,10 +130,12 @@ def main(
     no_temperature: Annotated[
         bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
     ] = False,
-    silence_prior: Annotated[
-        float,
-        typer.Option("--silence-prior", help="How many times as likely silence is as in training, 0.01 to 100"),
-    ] = 1.0,
+    prior_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prior", metavar="LABEL=RATIO", help="Make a label so many times as likely, 0.01 to 100; may be repeated"
+        ),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw the reliability diagram into this file")
     ] = None,
@@ -144,35 +146,34 @@ def main(
 ) -> None:
     """Calibrate the probabilities of a model, and choose its thresholds for a wanted rate of false accepts.
 
-    Example: python -m export.calibrate model.onnx calibrated.onnx --target-fa 0.5 --silence-prior 8
+    Example: python -m export.calibrate model.onnx calibrated.onnx --target-fa 0.5 --prior _silence_=8
     """
     with report_errors():
         check_writable(out, "OUT")
         if not 0.0 <= target <= 3600.0:
             raise InputError(f"--target-fa {target:g}: must be 0 to 3600 false accepts per hour")
-        if not 0.01 <= silence_prior <= 100.0:
-            raise InputError(f"--silence-prior {silence_prior:g}: must be 0.01 to 100 times")
         if picture:
             check_writable(picture, "--picture")
             if no_temperature:
                 raise InputError(f"--picture {picture}: shows what the temperature does, so no --no-temperature")
             from speechrnn import pictures
         model = Model(model_path)
+        priors = _priors(prior_ or [], model)
         commands = commands or data / "speech_commands"
         others = held_out_recordings(speech or data / "speech", noise or data / "noise")
         proto, found = onnx.load_from_string(model.path.read_bytes()), None
-        if silence_prior != 1.0:
-            if SILENCE not in model.labels:
-                raise InputError(f"--silence-prior {silence_prior:g}: {model.path} has no label {SILENCE}")
-            prior.apply(proto, model.labels.index(SILENCE), silence_prior, str(model.path))
+        for label, ratio in priors.items():
+            prior.apply(proto, model.labels.index(label), ratio, str(model.path))
+        if priors:
             model = _loaded(proto)
             model.path = model_path  # which errors name
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
         choice = with_thresholds(_loaded(proto), commands, others, target, threshold)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
-        if silence_prior != 1.0:
-            figures["silence_prior"] = model.card.figures.get("silence_prior", 1.0) * silence_prior
+        if priors:
+            before = model.card.figures.get("priors", {})
+            figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}
         if found:
             figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
         card = replace(model.card, thresholds=choice.thresholds, figures=figures)
@@ -183,6 +184,22 @@ def main(
             pictures.reliability(drawn, picture)
         write(out, proto.SerializeToString())
         _show(choice, found)
+
+
+def _priors(given: list[str], model: Model) -> dict[str, float]:
+    """The ratio of each label that `--prior` names."""
+    ratios: dict[str, float] = {}
+    for text in given:
+        label, _, number = text.rpartition("=")
+        if label not in model.labels:
+            raise InputError(f"--prior {text}: write LABEL=RATIO, with a label of {', '.join(model.labels)}")
+        try:
+            ratios[label] = float(number)
+        except ValueError:
+            ratios[label] = 0.0
+        if not 0.01 <= ratios[label] <= 100.0:
+            raise InputError(f"--prior {text}: must be 0.01 to 100 times")
+    return ratios
 
 
 def _show(choice: Choice, found: Fit | None) -> None:

@@ -1,6 +1,7 @@
 """A graph in, the same graph out, to which one label is more likely (or less) before it has heard anything.
 
-In training every label has its share of the clips; where a microphone listens, most of the day is silence. A classifier
+In training every label has its share of the clips; where a microphone listens, most of the day is silence. And a word
+with few clips, which are heard more often for it, is believed less than it should be of new speakers. A classifier
 that has learnt with one share of a label meets another by the ratio of both: its probability, times that ratio, all
 made to sum to 1 again (Saerens, Latinne and Decaestecker 2002, Adjusting the Outputs of a Classifier to New a Priori
 Probabilities, equation 4). In front of a softmax that is a sum: the logarithm of the ratio is added to the bias.

@@ -115,8 +115,7 @@ def output_layer(proto: onnx.ModelProto, source: str) -> list[onnx.TensorProto]:
     found = [tensors[name] for name in OUTPUT if name in tensors]
     if len(found) < len(OUTPUT) or any(tensor.data_type != onnx.TensorProto.FLOAT for tensor in found):
         raise ModelError(
-            f"{source}: its output layer isn't float32: start from the float32 file, "
-            "or --no-temperature and no --silence-prior"
+            f"{source}: its output layer isn't float32: start from the float32 file, or --no-temperature and no --prior"
         )
     return found
 

@@ -288,13 +288,15 @@ def test_a_file_whose_probabilities_stay_keeps_its_weights(data, tmp_path):
 
 def test_a_prior_goes_into_graph_and_card(data, tmp_path):
     out, old = tmp_path / "out.onnx", speechrnn.load()
-    given = ("--data", data, "--no-temperature", "--threshold", 0.75, "--silence-prior", 8)
+    given = ("--data", data, "--no-temperature", "--threshold", 0.75, "--prior", "_silence_=8", "--prior", "yes=2")
     assert command(old.path, out, *given).returncode == 0
     new, silence, yes = speechrnn.load(out), old.labels.index("_silence_"), old.labels.index("yes")
-    assert new.card.figures["silence_prior"] == 8.0 * old.card.figures.get("silence_prior", 1.0)
+    before = old.card.figures.get("priors", {})
+    changed = {label: before.get(label, 1.0) * ratio for label, ratio in (("_silence_", 8.0), ("yes", 2.0))}
+    assert new.card.figures["priors"] == before | changed
     rows, old_rows = (model.posteriors(sound("speech", 32_000)) for model in (new, old))
     odds, old_odds = (posterior[..., silence] / posterior[..., yes] for posterior in (rows, old_rows))
-    np.testing.assert_allclose(odds, 8.0 * old_odds, rtol=0.01)
+    np.testing.assert_allclose(odds, 8.0 / 2.0 * old_odds, rtol=0.01)
 
 
 def test_one_threshold_can_be_given_for_all(data, tmp_path):
@@ -336,8 +338,11 @@ def test_a_graph_that_differs_from_the_fit_is_not_written(data, tmp_path):
         (["MODEL", "out.onnx", "--data", "nowhere"], "nowhere"),
         (["MODEL", "out.onnx", "--target-fa", "-1"], "--target-fa"),
         (["MODEL", "out.onnx", "--target-fa", "nan"], "--target-fa"),
-        (["MODEL", "out.onnx", "--silence-prior", "0"], "--silence-prior"),
-        (["MODEL", "out.onnx", "--silence-prior", "nan"], "--silence-prior"),
+        (["MODEL", "out.onnx", "--prior", "yes=0"], "--prior"),
+        (["MODEL", "out.onnx", "--prior", "yes=nan"], "--prior"),
+        (["MODEL", "out.onnx", "--prior", "yes=often"], "--prior"),
+        (["MODEL", "out.onnx", "--prior", "yes"], "--prior"),
+        (["MODEL", "out.onnx", "--prior", "maybe=2"], "--prior"),
         (["MODEL", "out.onnx", "--picture", "missing/r.png"], "--picture"),
         (["MODEL", "out.onnx", "--picture", "r.png", "--no-temperature"], "--picture"),
     ],
