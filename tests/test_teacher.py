@@ -19,8 +19,8 @@ from speechrnn.training import checkpoint
 from speechrnn.training.config import AugmentConfig, Config, FrontEndConfig, NetworkConfig, StreamConfig, TrainConfig
 from speechrnn.training.corpus import task_labels
 from speechrnn.training.data import NO_SEQUENCES
-from speechrnn.training.embedding import BANDS, EMBEDDING_SIZE, PADDING, Embedding
-from speechrnn.training.hints import NO_HINTS
+from speechrnn.training.embedding import BANDS, PADDING, Embedding
+from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits, mix
 

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from speechrnn.training.config import FrontEndConfig, NetworkConfig
 from speechrnn.training.front_end import HOPS_PER_BLOCK
+from speechrnn.training.hints import EMBEDDING_SIZE
 
 BANDS = 32
 WIDTHS = (24, 48, 72, 96, 96)  # channels of each stage: four convolutions (three in the first), and a pool
 POOLS = ((2, 2), (1, 2), (2, 2), (1, 2), (2, 2))  # of each stage: frames, bands
-EMBEDDING_SIZE, HEAD_UNITS = 96, 128
+HEAD_UNITS = 128
 PADDING = 38  # silent frames before and behind a clip, so that its beginning and its end fill windows too
 DYNAMIC_RANGE = 8.0  # in powers of ten below the loudest: quieter bands are raised to that
 FULL_SCALE = 2.0 + 2.0 * math.log10(32768.0)  # where it learnt, samples were integers of 16 bits, and 2 was added
