@@ -12,9 +12,9 @@ import torch
 import typer
 from onnx import numpy_helper
 
-from data_scripts.hints import EMBEDDING
+from data_scripts.hints import EMBEDDING, from_openwakeword
 from speechrnn.cli import check_writable, report_errors
-from speechrnn.errors import InputError, first_line
+from speechrnn.errors import InputError
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training import config as settings
 from speechrnn.training.embedding import Embedding
@@ -23,12 +23,8 @@ from speechrnn.training.network import Recognizer
 
 def fill(network: Embedding, path: Path) -> None:
     """Put the weights of embedding_model.onnx into the convolutions, which come in the same order."""
-    try:
+    with from_openwakeword(path):
         graph = onnx.load(path).graph
-    except Exception as error:  # protobuf's exceptions have no common class of their own
-        raise InputError(
-            f"{path}: can't be read ({first_line(error)}): take it from the openwakeword package"
-        ) from None
     values = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
     given = [values[name] for node in graph.node if node.op_type == "Conv" for name in node.input[1:] if name in values]
     ours = list(network.convolutions.parameters())

@@ -69,7 +69,7 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     if not found.helps:
         return found, accuracy
     temperature.apply(proto, found.temperature, str(model.path))
-    tempered_model = _loaded(proto)
+    tempered_model = _loaded(proto, model.path)
     for i in np.unique(np.linspace(0, len(clips) - 1, COMPARED).astype(int)):
         made = tempered_model.posteriors(model.load_clip(clips[i].sound()))
         difference = float(np.abs(made - tempered(posteriors[i], found.temperature)).max())
@@ -80,11 +80,14 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     return found, accuracy
 
 
-def _loaded(proto: onnx.ModelProto) -> Model:
+def _loaded(proto: onnx.ModelProto, path: Path) -> Model:
+    """The graph as a model; `path` is what errors name."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         file.write_bytes(proto.SerializeToString())
-        return Model(file)
+        model = Model(file)
+    model.path = path
+    return model
 
 
 def with_thresholds(
@@ -165,11 +168,10 @@ def main(
         for label, ratio in priors.items():
             prior.apply(proto, model.labels.index(label), ratio, str(model.path))
         if priors:
-            model = _loaded(proto)
-            model.path = model_path  # which errors name
+            model = _loaded(proto, model.path)
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
-        choice = with_thresholds(_loaded(proto), commands, others, target, threshold)
+        choice = with_thresholds(_loaded(proto, model.path), commands, others, target, threshold)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if priors:
             before = model.card.figures.get("priors", {})

@@ -34,7 +34,7 @@ def build(model: Recognizer) -> onnx.ModelProto:
     audio_tail, *parts = graph.split("state", sizes, ["audio_tail", *names, *starts], axis=1)
     tails = parts[: len(names)]
 
-    frames, next_audio_tail = _front_end(graph, model, audio_tail)
+    frames, next_audio_tail = _front_end(graph, model, network.input_norm, audio_tail)
     next_state, rows = [next_audio_tail], frames
     for i, (convolution, tail) in enumerate(zip(network.convolutions, tails, strict=True)):
         assert isinstance(convolution, CausalConvolution)
@@ -69,7 +69,7 @@ def build(model: Recognizer) -> onnx.ModelProto:
     )
 
 
-def _front_end(graph: Graph, model: Recognizer, tail: str) -> tuple[str, str]:
+def _front_end(graph: Graph, model: Recognizer, norm: torch.nn.BatchNorm1d, tail: str) -> tuple[str, str]:
     """Normalised log-mel frames [batch, 1, hops, n_mels] and the next sound tail."""
     c, front_end = model.config.front_end, model.front_end
     heard = graph.add("Concat", [tail, "audio"], "heard", axis=1)
@@ -77,8 +77,7 @@ def _front_end(graph: Graph, model: Recognizer, tail: str) -> tuple[str, str]:
     mel = mel_power(graph, heard, front_end)
     offset = graph.add("Add", [mel, graph.scalar(c.log_offset, "log_offset")], "mel_offset")
     log_mel = graph.add("Log", [offset], "log_mel")
-    assert isinstance(model.network, Network)
-    scale, bias = _affine(model.network.input_norm)
+    scale, bias = _affine(norm)
     scaled = graph.add("Mul", [log_mel, graph.weight(scale, "band_scale")], "log_mel_scaled")
     return graph.add("Add", [scaled, graph.weight(bias, "band_bias")], "frames"), next_tail
 

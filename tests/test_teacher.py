@@ -16,13 +16,14 @@ from data_scripts import teacher as script
 from data_scripts.hints import EMBEDDING, WINDOW, WINDOW_HOP
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint
+from speechrnn.training.augment import mix
 from speechrnn.training.config import AugmentConfig, Config, FrontEndConfig, NetworkConfig, StreamConfig, TrainConfig
 from speechrnn.training.corpus import task_labels
 from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.embedding import BANDS, PADDING, Embedding
 from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS
 from speechrnn.training.network import Recognizer
-from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits, mix
+from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits
 
 LABELS = task_labels("yes,no")
 FRONT_END = FrontEndConfig(n_mels=BANDS, f_min=60.0, f_max=3800.0, log_offset=1e-10, mel_scale="slaney")
@@ -114,6 +115,11 @@ def test_how_silent_digital_silence_is_does_not_matter(network):
     assert frames.max() - 8.0 * np.log(10.0) > -20.0
     with torch.no_grad():
         assert torch.equal(network.embeddings(frames), network.embeddings(deeper))
+
+
+def test_another_number_of_bands_is_refused():
+    with pytest.raises(ConfigError, match=r"front_end\.n_mels: is 40, but .* 32 bands"):
+        Recognizer(Config(network=NetworkConfig(cell="embedding"), stream=StreamConfig(rows=0)), LABELS)
 
 
 def first_weights(*arguments):

@@ -224,3 +224,10 @@ class SpecAugment(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, bands] -> the same shape; masked parts are 0, the mean."""
         return self.masks(frames.transpose(1, 2)[:, None])[:, 0].transpose(1, 2)
+
+
+def mix(audio: Tensor, probability: float) -> tuple[Tensor, Tensor]:
+    """Some of the clips [batch, samples] with the one before laid on them, 0 to 20 dB weaker than it was; and which."""
+    mixed = torch.rand(len(audio), device=audio.device) < probability
+    gain = 10.0 ** -torch.rand(len(audio), 1, device=audio.device)
+    return torch.where(mixed[:, None], audio + gain * audio.roll(1, 0), audio).clamp(-1.0, 1.0), mixed

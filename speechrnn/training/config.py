@@ -104,7 +104,7 @@ class AugmentConfig:
     frequency_mask_bands: int = 7
     time_masks: int = 2
     time_mask_frames: int = 18
-    mix_probability: float = 0.0  # another clip besides, at any level: what that is, only train.teachers know
+    mix_probability: float = 0.0  # with another clip, 0 to 20 dB weaker: what that is, train.teachers know
     twins: bool = False  # each clip of a batch is recorded twice, at two levels; see train.consistency
     long_batch_probability: float = 0.15  # batches whose clips stand in up to two seconds of sound
 
@@ -188,10 +188,6 @@ class Config:
     def __post_init__(self) -> None:
         if self.stream.rows and not self.network.streamable:
             raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
-        if self.network.cell == "embedding" and self.front_end.n_mels != 32:
-            raise ConfigError(
-                f"front_end.n_mels: is {self.front_end.n_mels}, but network.cell embedding hears 32 bands"
-            )
         if self.augment.mix_probability and not self.train.teachers:
             raise ConfigError("augment.mix_probability: needs train.teachers")
         if self.augment.mix_probability and self.augment.twins:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechrnn.errors import ConfigError
 from speechrnn.training.config import FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import HOPS_PER_BLOCK
 from speechrnn.training.hints import EMBEDDING_SIZE
+from speechrnn.training.whole_clip import WholeClip
 
 BANDS = 32
 WIDTHS = (24, 48, 72, 96, 96)  # channels of each stage: four convolutions (three in the first), and a pool
@@ -46,27 +47,27 @@ def _convolutions() -> nn.Sequential:
     return nn.utils.convert_conv2d_weight_memory_format(stack, torch.channels_last)  # half the time on a CPU
 
 
-class Embedding(nn.Module):
-    """Frames [batch, 2 * blocks, 32] -> logits [batch, blocks, labels], the same ones at each block.
+class Embedding(WholeClip):
+    """The embedding and its head; of the configuration it has `dropout`.
 
-    Called as `Network` is; its state is empty. Of the configuration it has `dropout`.
+    Raises
+    ------
+    ConfigError
+        if the front end has another number of bands
     """
-
-    state_size = 0
 
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
+        if front_end.n_mels != BANDS:
+            raise ConfigError(
+                f"front_end.n_mels: is {front_end.n_mels}, but network.cell embedding hears {BANDS} bands"
+            )
         self.input_norm = nn.Identity()
         self.convolutions = _convolutions()
         self.norm = nn.BatchNorm1d(EMBEDDING_SIZE)
         self.head = nn.Conv1d(EMBEDDING_SIZE, HEAD_UNITS, 3, padding=1)
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(2 * HEAD_UNITS, labels)
-
-    def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One answer to all that was heard, repeated for each block."""
-        states, _ = self.states(frames, state)
-        return self.readout(states), state
 
     def embeddings(self, frames: Tensor) -> Tensor:
         """[batch, frames, 32] natural logarithms of power -> [batch, 96, windows]."""
@@ -77,11 +78,11 @@ class Embedding(nn.Module):
         padded = torch.cat([silence, level, silence], dim=1)
         return self.convolutions(padded[:, None].contiguous(memory_format=torch.channels_last))[..., 0]
 
-    def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and maximum over the whole of what the head finds, the same for each block [batch, blocks, 256]."""
+    def heard(self, frames: Tensor) -> Tensor:
+        """Mean and maximum over the whole of what the head finds [batch, 2 * HEAD_UNITS]."""
         found = F.relu(self.head(self.dropout(self.norm(self.embeddings(frames)))))
-        heard = torch.cat([found.mean(2), found.amax(2)], dim=1)
-        return heard[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
+        return torch.cat([found.mean(2), found.amax(2)], dim=1)
 
     def readout(self, states: Tensor) -> Tensor:
+        """Logits of `states`; in training, what is dropped differs from block to block."""
         return self.output(self.dropout(states))

@@ -15,7 +15,8 @@ class FrontEnd(nn.Module):
 
     Frame j is taken from the `window_length` samples that end with hop j, so it never looks ahead. Power
     spectrum with a periodic Hann window, HTK mel bands without area normalisation (torchaudio's defaults,
-    `librosa.feature.melspectrogram(htk=True, norm=None)`), natural logarithm.
+    `librosa.feature.melspectrogram(htk=True, norm=None)`; with `mel_scale` "slaney", librosa's defaults), natural
+    logarithm.
     """
 
     bands: Tensor

@@ -16,7 +16,9 @@ from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
 from speechrnn.training.embedding import Embedding
 from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
 from speechrnn.training.peer import Peer
+from speechrnn.training.whole_clip import WholeClip
 
+WHOLE_CLIP = {"none": Peer, "embedding": Embedding}
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN, "bigru": nn.GRU}
 
 
@@ -127,9 +129,8 @@ class Recognizer(nn.Module):
         self.config = config
         self.labels = tuple(labels)
         self.front_end = FrontEnd(config.front_end)
-        kinds: dict[str, type[Peer] | type[Embedding]] = {"none": Peer, "embedding": Embedding}
-        kind = kinds.get(config.network.cell, Network)
-        self.network: Network | Peer | Embedding = kind(config.network, config.front_end, len(labels))
+        kind = WHOLE_CLIP.get(config.network.cell, Network)
+        self.network: Network | WholeClip = kind(config.network, config.front_end, len(labels))
 
     @property
     def block_length(self) -> int:

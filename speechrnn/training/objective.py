@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint
-from speechrnn.training.augment import SpecAugment
+from speechrnn.training.augment import SpecAugment, mix
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor
 from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
@@ -47,13 +47,6 @@ class Teachers:
         pieces = audio.split(TEACHERS_CLIPS) if audio.device.type == "cpu" else [audio]
         heard = [torch.cat([clip_logits(teacher, piece) for piece in pieces]) for teacher in self.recognizers]
         return torch.stack(heard).log_softmax(2).mean(0).softmax(1)
-
-
-def mix(audio: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Some of the clips [batch, samples] with the one before laid on them, 0 to 20 dB weaker than it was; and which."""
-    mixed = torch.rand(len(audio), device=audio.device) < probability
-    gain = 10.0 ** -torch.rand(len(audio), 1, device=audio.device)
-    return torch.where(mixed[:, None], audio + gain * audio.roll(1, 0), audio).clamp(-1.0, 1.0), mixed
 
 
 def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from speechrnn.training.config import FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import HOPS_PER_BLOCK
+from speechrnn.training.whole_clip import WholeClip
 
 SEPARABLE_LAYERS = 4
 
@@ -17,13 +17,8 @@ def _layer(convolution: nn.Module, channels: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
 
 
-class Peer(nn.Module):
-    """Frames [batch, 2 * blocks, n_mels] -> logits [batch, blocks, labels], the same ones at each block.
-
-    Called as `Network` is; its state is empty. Of the configuration it has `channels` and `dropout`.
-    """
-
-    state_size = 0
+class Peer(WholeClip):
+    """The DS-CNN; of the configuration it has `channels` and `dropout`."""
 
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
@@ -39,16 +34,7 @@ class Peer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(channels, labels)
 
-    def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One answer to all that was heard, repeated for each block."""
-        states, _ = self.states(frames, state)
-        return self.readout(states), state
-
-    def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left of the whole, the same for each block [batch, blocks, channels]."""
+    def heard(self, frames: Tensor) -> Tensor:
+        """The mean over time and frequency [batch, channels]."""
         picture = frames[:, None].contiguous(memory_format=torch.channels_last)
-        heard = self.dropout(self.layers(picture).mean(dim=(2, 3)))
-        return heard[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
-
-    def readout(self, states: Tensor) -> Tensor:
-        return self.output(states)
+        return self.dropout(self.layers(picture).mean(dim=(2, 3)))

@@ -1,0 +1,33 @@
+"""What networks have in common that hear a clip as a whole, and so can't listen live."""
+
+from torch import Tensor, nn
+
+from speechrnn.training.front_end import HOPS_PER_BLOCK
+
+
+class WholeClip(nn.Module):
+    """Frames [batch, 2 * blocks, n_mels] -> logits [batch, blocks, labels], the same ones at each block.
+
+    Called as `network.Network` is; its state is empty.
+    """
+
+    state_size = 0
+    input_norm: nn.Module
+    output: nn.Linear
+
+    def heard(self, frames: Tensor) -> Tensor:
+        """What is left of the whole [batch, hidden]."""
+        raise NotImplementedError
+
+    def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One answer to all that was heard, repeated for each block."""
+        states, _ = self.states(frames, state)
+        return self.readout(states), state
+
+    def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of the whole, the same for each block [batch, blocks, hidden]."""
+        return self.heard(frames)[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
+
+    def readout(self, states: Tensor) -> Tensor:
+        """Logits of `states`."""
+        return self.output(states)
