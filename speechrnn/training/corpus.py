@@ -5,7 +5,6 @@ partition are those of its speakers, by the folder's own lists where it carries 
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -144,8 +143,9 @@ def of_training(recordings: Iterable[Path]) -> Iterator[Path]:
 
 
 def held_out(recordings: Iterable[Path]) -> Iterator[Path]:
-    """The recordings that `of_training` leaves out: never trained on, false alarms are counted on them."""
-    return itertools.filterfalse(_is_trained_on, recordings)
+    """The recordings that `of_training` leaves out: never trained on, and counted on, each once."""
+    kept = {path.with_stem(path.stem.removesuffix("_hq")): path for path in recordings if not _is_trained_on(path)}
+    yield from kept.values()
 
 
 def _is_trained_on(recording: Path) -> bool:
