@@ -1,11 +1,13 @@
 """What networks have in common that hear a clip as a whole, and so can't listen live."""
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 from speechrnn.training.front_end import HOPS_PER_BLOCK
 
 
-class WholeClip(nn.Module):
+class WholeClip(nn.Module, ABC):
     """Frames [batch, 2 * blocks, n_mels] -> logits [batch, blocks, labels], the same ones at each block.
 
     Called as `network.Network` is; its state is empty.
@@ -15,9 +17,9 @@ class WholeClip(nn.Module):
     input_norm: nn.Module
     output: nn.Linear
 
+    @abstractmethod
     def heard(self, frames: Tensor) -> Tensor:
         """What is left of the whole [batch, hidden]."""
-        raise NotImplementedError
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One answer to all that was heard, repeated for each block."""
