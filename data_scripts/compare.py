@@ -124,6 +124,16 @@ def read_figures(path: Path) -> dict[str, dict[str, float]]:
         raise InputError(f"{path}: can't be used ({error}): delete it, and all runs are made anew") from None
 
 
+def found(plan: Plan, known: Mapping[str, dict[str, float]]) -> dict[str, list[dict[str, float]]]:
+    """By variant, the figures of those of its seeds that are known; variants without any are left out."""
+    names = {variant: [digest(plan, variant, seed) for seed in plan.seeds] for variant in plan.variants}
+    return {
+        variant: [known[name] for name in own if name in known]
+        for variant, own in names.items()
+        if not known.keys().isdisjoint(own)
+    }
+
+
 def run(plan: Plan, variant: str, seed: int, folder: Path, data: Path) -> dict[str, float]:
     """Train, on from where it was stopped if it was, and measure."""
     command = [sys.executable, "-m", "speechrnn", "train", plan.config, "--run-folder", str(folder)]
@@ -226,7 +236,6 @@ def main(
             raise InputError(f"{out}: is where the figures go: name the table otherwise, as {out.with_suffix('.md')}")
         plan, kept = read_plan(plan_file), out.with_suffix(".json")
         known = read_figures(kept)
-        found: dict[str, list[dict[str, float]]] = {}
         for seed in plan.seeds:
             for variant in plan.variants:
                 say(f"{variant}, seed {seed}")
@@ -234,8 +243,7 @@ def main(
                 if name not in known:
                     known[name] = run(plan, variant, seed, runs / plan_file.stem / name, data)
                     write(kept, (json.dumps(known, indent=2) + "\n").encode())
-                found.setdefault(variant, []).append(known[name])
-                write(out, table(found).encode())  # so far
+                write(out, table(found(plan, known)).encode())  # so far
         typer.echo(out.read_text(encoding="utf-8"), nl=False)
 
 

@@ -10,7 +10,7 @@ from test_validate import hum, said
 from typer.testing import CliRunner
 
 from data_scripts import compare
-from data_scripts.compare import app, digest, read_plan, table
+from data_scripts.compare import app, digest, found, read_plan, table
 from speechrnn.errors import ConfigError
 from speechrnn.training.config import Config, TrainConfig
 
@@ -57,6 +57,23 @@ def test_a_plan_gives_each_run_its_settings(tmp_path):
     plan = read_plan(file)
     assert list(plan.variants) == ["as it is", "small"]
     assert plan.overrides("small", 2) == ["train.epochs=3", "network.hidden_size=8", "train.seed=2"]
+
+
+def test_a_plan_that_was_stopped_has_all_known_seeds_in_its_table(tmp_path, monkeypatch):
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN)
+    plan = read_plan(file)
+    name = {(variant, seed): digest(plan, variant, seed) for variant in plan.variants for seed in plan.seeds}
+    known = {name["as it is", 1]: figures(0.90), name["as it is", 2]: figures(0.92), "another plan's": figures(0.1)}
+    assert found(plan, known) == {"as it is": [figures(0.90), figures(0.92)]}
+    (tmp_path / "out.json").write_text(json.dumps(known))
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "run", stopped)
+    assert CliRunner().invoke(app, [str(file), str(tmp_path / "out.md")]).exit_code
+    assert "| as it is | 2 |" in (tmp_path / "out.md").read_text()
 
 
 @pytest.mark.parametrize(
