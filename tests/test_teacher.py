@@ -1,41 +1,44 @@
-"""Teachers: the embedding takes its weights from ONNX, and a run learns what its teachers hear."""
+"""Teachers: Whisper's encoder takes its weights from a published file, and a run learns what its teachers hear."""
+
+import struct
 
 import numpy as np
-import onnx
 import pytest
 import torch
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
-from onnx import TensorProto, helper
 from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from data_scripts import teacher as script
-from data_scripts.hints import EMBEDDING, WINDOW, WINDOW_HOP
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint
 from speechrnn.training.augment import mix
 from speechrnn.training.config import AugmentConfig, Config, FrontEndConfig, NetworkConfig, StreamConfig, TrainConfig
 from speechrnn.training.corpus import task_labels
 from speechrnn.training.data import NO_SEQUENCES
-from speechrnn.training.embedding import BANDS, PADDING, Embedding
-from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS
+from speechrnn.training.hints import NO_HINTS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits
+from speechrnn.training.whisper import BANDS, POSITIONS, WIDTH, Whisper
 
 LABELS = task_labels("yes,no")
-FRONT_END = FrontEndConfig(n_mels=BANDS, f_min=60.0, f_max=3800.0, log_offset=1e-10, mel_scale="slaney")
+FRONT_END = FrontEndConfig(n_fft=400, n_mels=BANDS, f_min=0.0, f_max=8000.0, log_offset=1e-10, mel_scale="slaney")
 SMALL = NetworkConfig(first_channels=4, channels=4, residual_layers=0, features=8, hidden_size=8, layers=1, dropout=0.0)
 CLIP = 22_400
+CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def embedding():
-    torch.manual_seed(0)
-    return Embedding(NetworkConfig(cell="embedding"), FRONT_END, len(LABELS)).eval()
+def encoder(seed=0):
+    torch.manual_seed(seed)
+    network = Whisper(NetworkConfig(cell="whisper"), FRONT_END, len(LABELS)).eval()
+    for parameter in network.parameters():  # no two alike, those that begin as zeros or ones too
+        parameter.data += 0.01 * torch.randn(parameter.shape)
+    return network
 
 
 def saved(path, labels=LABELS, seed=0, **settings):
@@ -68,42 +71,47 @@ def sound():
     return torch.randn(8, CLIP, generator=torch.Generator().manual_seed(0)) * 0.1
 
 
-# The embedding
+# The encoder
 
 
-def graph_of(network, path, change=lambda name, value: value):
-    """embedding_model.onnx, as far as `fill` reads it: convolutions in their order."""
-    nodes, weights = [], []
-    for n, layer in enumerate(m for m in network.convolutions if isinstance(m, torch.nn.Conv2d)):
-        names = [f"{name}{n}" for name in ("w", "b")[: 1 if layer.bias is None else 2]]
-        nodes.append(helper.make_node("Conv", [f"x{n}", *names], [f"x{n + 1}"], name=f"conv{n}"))
-        for name, value in zip(names, layer.parameters(), strict=True):
-            weights.append(onnx.numpy_helper.from_array(change(name, value.detach().contiguous().numpy()), name))
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x0", f"x{len(nodes)}")]
-    onnx.save(helper.make_model(helper.make_graph(nodes, "embedding", ends[:1], ends[1:], weights)), path)
+def model_bin(network, path, change=lambda name, value: value):
+    """A model.bin, as far as `fill` reads it: halves, more positions than we have, and a decoder that isn't ours."""
+    parameters = dict(network.named_parameters())
+    values = {theirs: parameters[ours].detach().half().numpy() for ours, theirs in script.names()}
+    values[script.POSITIONS_THERE] = np.pad(values[script.POSITIONS_THERE], ((0, 50), (0, 0)))
+    values |= {"encoder/num_heads": np.array(6, np.int16), "decoder/scale": np.ones(3, np.float32)}
+
+    def text(words):
+        return struct.pack("<H", len(words) + 1) + words.encode() + b"\0"
+
+    content = struct.pack("<I", script.CTRANSLATE2_VERSION) + text("WhisperSpec") + struct.pack("<II", 3, len(values))
+    for name, value in values.items():
+        value = change(name, value)
+        shape = struct.pack(f"<B{value.ndim}I", value.ndim, *value.shape)
+        kind = script.CTRANSLATE2_TYPES.index(value.dtype.type)
+        content += text(name) + shape + struct.pack("<BI", kind, value.nbytes) + value.tobytes()
+    path.write_bytes(content)
+    return path
 
 
-def test_the_published_weights_come_in_their_order(tmp_path):
-    theirs, ours = embedding(), embedding()
-    for parameter in ours.convolutions.parameters():
-        torch.nn.init.zeros_(parameter)
-    graph_of(theirs, tmp_path / EMBEDDING)
-    script.fill(ours, tmp_path / EMBEDDING)
-    for given_, filled in zip(theirs.convolutions.parameters(), ours.convolutions.parameters(), strict=True):
-        assert torch.equal(given_, filled)
+def test_the_published_weights_find_their_places(tmp_path):
+    theirs, ours = encoder(seed=0), encoder(seed=1)
+    script.fill(ours, model_bin(theirs, tmp_path / "model.bin"))
+    head = ("head.", "output.")
+    for (name, given_), filled in zip(theirs.named_parameters(), ours.parameters(), strict=True):
+        assert torch.equal(given_.half().float(), filled) != name.startswith(head), name
 
 
 @pytest.fixture(scope="module")
 def network():
-    return embedding()
+    return encoder()
 
 
 @settings(deadline=None)
-@given(frames=st.integers(2, 300))
-def test_there_is_an_embedding_every_eight_frames(network, frames):
+@given(blocks=st.integers(1, POSITIONS))
+def test_there_is_a_row_for_each_block(network, blocks):
     with torch.no_grad():
-        heard = network.embeddings(torch.randn(1, frames, BANDS))
-    assert heard.shape == (1, EMBEDDING_SIZE, (frames + 2 * PADDING - WINDOW) // WINDOW_HOP + 1)
+        assert network.encoded(torch.randn(1, 2 * blocks, BANDS)).shape == (1, blocks, WIDTH)
 
 
 def test_how_silent_digital_silence_is_does_not_matter(network):
@@ -114,12 +122,12 @@ def test_how_silent_digital_silence_is_does_not_matter(network):
     deeper[:, :20] = -23.0
     assert frames.max() - 8.0 * np.log(10.0) > -20.0
     with torch.no_grad():
-        assert torch.equal(network.embeddings(frames), network.embeddings(deeper))
+        assert torch.equal(network.encoded(frames), network.encoded(deeper))
 
 
 def test_another_number_of_bands_is_refused():
-    with pytest.raises(ConfigError, match=r"front_end\.n_mels: is 40, but .* 32 bands"):
-        Recognizer(Config(network=NetworkConfig(cell="embedding"), stream=StreamConfig(rows=0)), LABELS)
+    with pytest.raises(ConfigError, match=r"front_end\.n_mels: is 40, but .* 80 bands"):
+        Recognizer(Config(network=NetworkConfig(cell="whisper"), stream=StreamConfig(rows=0)), LABELS)
 
 
 def first_weights(*arguments):
@@ -128,7 +136,7 @@ def first_weights(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def config_file(folder, cell="embedding"):
+def config_file(folder, cell="whisper"):
     path = folder / "teacher.toml"
     path.write_text(
         f'[front_end]\nn_mels = {BANDS}\n[network]\ncell = "{cell}"\n[stream]\nrows = 0\n[data]\ntask = "yes,no"\n',
@@ -138,29 +146,40 @@ def config_file(folder, cell="embedding"):
 
 
 def test_the_first_weights_of_a_teacher_are_a_checkpoint(tmp_path):
-    theirs = embedding()
-    graph_of(theirs, tmp_path / EMBEDDING)
-    run = first_weights(config_file(tmp_path), tmp_path, tmp_path / "out.pt")
+    theirs = encoder()
+    run = first_weights(config_file(tmp_path), model_bin(theirs, tmp_path / "model.bin"), tmp_path / "out.pt")
     assert run.exit_code == 0, run.output
     recognizer, content = checkpoint.recognizer(tmp_path / "out.pt")
     assert content["labels"] == list(LABELS)
-    assert torch.equal(recognizer.network.convolutions[0].weight, theirs.convolutions[0].weight)
+    assert torch.equal(recognizer.network.positions, theirs.positions.half().float())
     with torch.no_grad():
         assert torch.isfinite(clip_logits(recognizer, torch.zeros(2, CLIP))).all()  # digital silence too
 
 
-@pytest.mark.parametrize("broken", ["missing", "another network", "another cell"])
-def test_what_no_teacher_can_be_made_of_is_named(tmp_path, broken):
+def not_ours(path, broken):
+    """A model.bin that can't be used."""
     if broken == "another network":
-        graph_of(embedding(), tmp_path / EMBEDDING, lambda name, value: value[:1])
-    elif broken == "another cell":
-        graph_of(embedding(), tmp_path / EMBEDDING)
-    config = config_file(tmp_path, "gru" if broken == "another cell" else "embedding")
-    run = first_weights(config, tmp_path, tmp_path / "out.pt")
+        return model_bin(encoder(), path, lambda name, value: value[:1] if value.ndim else value)
+    if broken == "another format":
+        path.write_bytes(b"\x08" * 1000)
+    elif broken == "cut off":
+        path.write_bytes(model_bin(encoder(), path).read_bytes()[:-100_000])
+    return path
+
+
+@pytest.mark.parametrize("broken", ["missing", "another network", "another format", "cut off"])
+def test_what_no_teacher_can_be_made_of_is_named(tmp_path, broken):
+    run = first_weights(config_file(tmp_path), not_ours(tmp_path / "model.bin", broken), tmp_path / "out.pt")
     assert run.exit_code == 2
     assert len(run.stderr.strip().splitlines()) == 1
-    assert ("teacher.toml" if broken == "another cell" else EMBEDDING) in run.stderr
+    assert "model.bin" in run.stderr
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_a_config_of_no_teacher_is_named(tmp_path):
+    run = first_weights(config_file(tmp_path, "gru"), model_bin(encoder(), tmp_path / "model.bin"), tmp_path / "out.pt")
+    assert run.exit_code == 2
+    assert "teacher.toml: network.cell is 'gru', not whisper" in run.stderr
 
 
 # Learning from teachers
@@ -168,11 +187,22 @@ def test_what_no_teacher_can_be_made_of_is_named(tmp_path, broken):
 
 def test_teachers_are_heard_together(tmp_path, sound):
     paths = [saved(tmp_path / f"{seed}.pt", seed=seed) for seed in (2, 3)]
-    posterior = Teachers(paths, LABELS, torch.device("cpu")).posterior(sound)
+    posterior = Teachers(paths, LABELS, CPU).posterior(sound)
     with torch.no_grad():
         each = [clip_logits(checkpoint.recognizer(path)[0], sound).softmax(1) for path in paths]
     mean = (each[0] * each[1]).sqrt()
     torch.testing.assert_close(posterior, mean / mean.sum(1, keepdim=True))
+
+
+def test_a_teacher_computes_in_16_bits_where_it_has_learnt_so(tmp_path, sound):
+    exact, rounded = (
+        Teachers([saved(tmp_path / f"{precision}.pt", train=TrainConfig(precision=precision))], LABELS, CPU)
+        for precision in ("32-true", "bf16-mixed")
+    )
+    expected, heard = exact.posterior(sound), rounded.posterior(sound)
+    assert heard.dtype == torch.float32
+    assert not torch.equal(heard, expected)
+    torch.testing.assert_close(heard, expected, atol=0.02, rtol=0.0)
 
 
 def test_what_a_teacher_hears_is_the_target(tmp_path, sound):

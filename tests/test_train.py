@@ -381,7 +381,7 @@ def test_a_run_with_twins_learns_too(config_file, tmp_path):
 
 
 def test_a_run_learns_from_teachers_of_other_kinds(finished, config_file, tmp_path):
-    teacher = start(config_file, tmp_path / "teacher", "network.cell=embedding", "front_end.n_mels=32", "stream.rows=0")
+    teacher = start(config_file, tmp_path / "teacher", "network.cell=none", "front_end.n_mels=32", "stream.rows=0")
     teacher.fit()
     teachers = [(path / "best.pt").as_posix() for path in (finished[0], tmp_path / "teacher")]
     changes = f"train.teachers={json.dumps(teachers)}", "train.teacher_weight=0.5", "augment.mix_probability=0.3"

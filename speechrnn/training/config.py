@@ -43,13 +43,13 @@ class NetworkConfig:
     channels: int = 48
     residual_layers: int = 3
     features: int = 80  # what the recurrent stack gets for each block
-    cell: str = "gru"  # gru | lstm | rnn; bigru, none and embedding (peer.py, embedding.py) can't listen live
+    cell: str = "gru"  # gru | lstm | rnn; bigru, none and whisper (peer.py, whisper.py) can't listen live
     hidden_size: int = 152
     layers: int = 2
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        known = (*STREAMABLE, "bigru", "none", "embedding")
+        known = (*STREAMABLE, "bigru", "none", "whisper")
         if self.cell not in known:
             raise ConfigError(f"network.cell: {self.cell!r} is not one of {', '.join(known)}")
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
-from speechrnn.training.embedding import Embedding
 from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
 from speechrnn.training.peer import Peer
+from speechrnn.training.whisper import Whisper
 from speechrnn.training.whole_clip import WholeClip
 
-WHOLE_CLIP = {"none": Peer, "embedding": Embedding}
+WHOLE_CLIP = {"none": Peer, "whisper": Whisper}
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN, "bigru": nn.GRU}
 
 

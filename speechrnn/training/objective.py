@@ -44,9 +44,15 @@ class Teachers:
     @torch.no_grad()
     def posterior(self, audio: Tensor) -> Tensor:
         """Geometric mean of their posteriors of clips [batch, samples]: [batch, labels]."""
-        pieces = audio.split(TEACHERS_CLIPS) if audio.device.type == "cpu" else [audio]
-        heard = [torch.cat([clip_logits(teacher, piece) for piece in pieces]) for teacher in self.recognizers]
+        heard = [self._hear(teacher, audio) for teacher in self.recognizers]
         return torch.stack(heard).log_softmax(2).mean(0).softmax(1)
+
+    @staticmethod
+    def _hear(teacher: Recognizer, audio: Tensor) -> Tensor:
+        """Logits [batch, labels]; computed in 16 bits where the teacher has learnt so."""
+        pieces = audio.split(TEACHERS_CLIPS) if audio.device.type == "cpu" else [audio]
+        with torch.autocast(audio.device.type, torch.bfloat16, teacher.config.train.precision == "bf16-mixed"):
+            return torch.cat([clip_logits(teacher, piece) for piece in pieces])
 
 
 def clip_logits(model: Recognizer, audio: Tensor, spec_augment: nn.Module | None = None) -> Tensor:

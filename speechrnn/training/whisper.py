@@ -1,0 +1,70 @@
+"""A teacher: the encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT), taught our words.
+
+It has learnt from hundreds of thousands of hours of speech. It is no model to ship: it has 8 million parameters, and
+hears a clip as a whole. (`python -m data_scripts.teacher` gives its first weights.)
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechrnn.errors import ConfigError
+from speechrnn.training.config import FrontEndConfig, NetworkConfig
+from speechrnn.training.whole_clip import WholeClip
+
+BANDS = 80
+WIDTH, HEADS, LAYERS = 384, 6, 4  # of the size "tiny"
+HEAD_UNITS = 128
+POSITIONS = 150  # of 20 ms, of 1500: three seconds
+DYNAMIC_RANGE = 8.0  # in powers of ten below the loudest: quieter bands are raised to that
+
+
+class Whisper(WholeClip):
+    """The encoder and a head; of the configuration it has `dropout`.
+
+    Raises
+    ------
+    ConfigError
+        if the front end has another number of bands
+    """
+
+    def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
+        super().__init__()
+        if front_end.n_mels != BANDS:
+            raise ConfigError(f"front_end.n_mels: is {front_end.n_mels}, but network.cell whisper hears {BANDS} bands")
+        self.input_norm = nn.Identity()
+        self.convolutions = nn.ModuleList(
+            [nn.Conv1d(BANDS, WIDTH, 3, padding=1), nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)]
+        )
+        self.positions = nn.Parameter(torch.zeros(POSITIONS, WIDTH))
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, 0.0, F.gelu, batch_first=True, norm_first=True)
+            for _ in range(LAYERS)
+        )
+        self.norm = nn.LayerNorm(WIDTH)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Conv1d(WIDTH, HEAD_UNITS, 3, padding=1)
+        self.output = nn.Linear(2 * HEAD_UNITS, labels)
+
+    def encoded(self, frames: Tensor) -> Tensor:
+        """[batch, frames, 80] natural logarithms of power -> [batch, frames / 2, 384]."""
+        level = frames / math.log(10.0)
+        level = level.maximum(level.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE)
+        rows = (level + 4.0).transpose(1, 2) / 4.0
+        for convolution in self.convolutions:
+            rows = F.gelu(convolution(rows))
+        rows = rows.transpose(1, 2) + self.positions[: rows.shape[2]]
+        for layer in self.layers:
+            rows = layer(rows)
+        return self.norm(rows)
+
+    def heard(self, frames: Tensor) -> Tensor:
+        """Mean and maximum over the whole of what the head finds [batch, 2 * HEAD_UNITS]."""
+        found = F.relu(self.head(self.dropout(self.encoded(frames)).transpose(1, 2)))
+        return torch.cat([found.mean(2), found.amax(2)], dim=1)
+
+    def readout(self, states: Tensor) -> Tensor:
+        """Logits of `states`; in training, what is dropped differs from block to block."""
+        return self.output(self.dropout(states))
