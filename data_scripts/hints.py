@@ -9,9 +9,8 @@ spectrogram before it are embedding_model.onnx and melspectrogram.onnx of the op
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -48,28 +47,22 @@ def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.helper.make_model(whole, opset_imports=list(model.opset_import), ir_version=model.ir_version)
 
 
-@contextmanager
-def from_openwakeword(path: Path) -> Iterator[None]:
-    """What goes wrong with a network of that package is one line that names the file."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # neither protobuf's exceptions nor onnxruntime's have a common class of their own
-        raise InputError(
-            f"{path}: can't be used ({first_line(error)}): take it from the openwakeword package"
-        ) from None
-
-
 def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """A function of a clip int16 [samples] that gives its embeddings float32 [moments, EMBEDDING_SIZE]."""
 
     def session(name: str, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = 1, 4
-        with from_openwakeword(folder / name):
-            model = change(onnx.load(folder / name)).SerializeToString()
+        path = folder / name
+        try:
+            model = change(onnx.load(path)).SerializeToString()
             return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except InputError:
+            raise
+        except Exception as error:  # neither protobuf's exceptions nor onnxruntime's have a common class of their own
+            raise InputError(
+                f"{path}: can't be used ({first_line(error)}): take it from the openwakeword package"
+            ) from None
 
     mel, embedding = session(MEL, lambda model: model), session(EMBEDDING, of_any_length)
 
