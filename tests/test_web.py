@@ -233,7 +233,8 @@ def test_a_new_build_takes_the_place_of_the_old_one(onnxruntime_web, tmp_path):
         build(site, "--runtime", onnxruntime_web, "--model", other)
         [old] = tab.evaluate("caches.keys()")
         opened(tab, address)  # still the old one; meanwhile the new one is fetched
-        tab.wait(f"caches.keys().then((names) => names.length === 1 && names[0] !== {json.dumps(old)})")
+        replaced = f"caches.keys().then((names) => names.length === 1 && names[0] !== {json.dumps(old)})"
+        tab.wait(replaced, timeout=240)  # a Chromium that was just started looks for a new build when the machine rests
         opened(tab, address)
         assert "another" in tab.evaluate("document.getElementById('model').textContent")
 
