@@ -27,7 +27,7 @@ from speechrnn import audio
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BLOCK = 320
-FRONT_END_LIMIT = 60_000  # bytes that the constants of the front end may take; what is beyond is not of the network
+FRONT_END_LIMIT = 20_000  # bytes that the constants of the front end may take; what is beyond is not of the network
 ROOT = Path(__file__).resolve().parents[1]
 
 
