@@ -58,7 +58,7 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     once = np.zeros(len(mirrored), bool)
     once[np.unique(mirrored, return_index=True)[1]] = True  # some frequencies come twice, as themselves and mirrored
     used = (front_end.bands[mirrored] * torch.from_numpy(once)[:, None]).unflatten(0, (kept, few))
-    each = _sparse(graph, used, "mel_bands_of_power")  # of the real and of the imaginary part alike
+    each = graph.sparse_weight(used, "mel_bands_of_power")  # of the real and of the imaginary part alike
     both = graph.add("Concat", [each, each], "mel_bands_of_parts", axis=1)
     return graph.add("MatMul", [square, graph.reshape(both, [-1, c.n_mels], "mel_bands")], "mel_power")
 
@@ -102,13 +102,3 @@ def _turns(graph: Graph, left: np.ndarray, right: np.ndarray, turn: int, name: s
     steps = graph.add("Cast", [steps], f"{name}_steps_double", to=TensorProto.DOUBLE)
     angle = graph.add("Mul", [steps, graph.constant(np.array(2.0 * np.pi / turn), f"{name}_step")], f"{name}_angle")
     return graph.add("Cos", [angle], f"{name}_cosine"), graph.add("Sin", [angle], f"{name}_sine")
-
-
-def _sparse(graph: Graph, matrix: torch.Tensor, name: str) -> str:
-    """A matrix that is mostly zeros: the file holds the others and their places, the runtime puts them in once."""
-    flat = matrix.flatten()
-    places = flat.nonzero().flatten()
-    zeros = graph.add("ConstantOfShape", [graph.constant([len(flat)], f"{name}_length")], f"{name}_zeros")
-    where = graph.constant(places.numpy().astype(np.int32), f"{name}_places")
-    filled = [zeros, where, graph.weight(flat[places], f"{name}_values")]
-    return graph.reshape(graph.add("ScatterElements", filled, f"{name}_flat", axis=0), matrix.shape, name)

@@ -32,7 +32,7 @@ def _power_to_mel(graph: Graph, real_and_imaginary: str, front_end: FrontEnd) ->
     """[batch, 2, bins, hops] -> [batch, hops, n_mels]"""
     power = graph.add("ReduceSumSquare", [real_and_imaginary], "power_columns", axes=[1], keepdims=0)
     rows = graph.add("Transpose", [power], "power", perm=[0, 2, 1])
-    return graph.add("MatMul", [rows, graph.weight(front_end.bands, "bands")], "mel_power")
+    return graph.add("MatMul", [rows, graph.sparse_weight(front_end.bands, "bands")], "mel_power")
 
 
 def _channel(graph: Graph, heard: str, front_end: FrontEnd) -> str:
@@ -77,7 +77,7 @@ def folded(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     sines = graph.weight(torch.from_numpy(np.sin(angles)), "sines")
     lines = [graph.add("MatMul", [even, cosines], "real"), graph.add("MatMul", [odd, sines], "imaginary")]
     power = graph.add("Add", [graph.add("Mul", [line, line], f"{line}_power") for line in lines], "power")
-    return graph.add("MatMul", [power, graph.weight(front_end.bands, "bands")], "mel_power")
+    return graph.add("MatMul", [power, graph.sparse_weight(front_end.bands, "bands")], "mel_power")
 
 
 def stft(graph: Graph, heard: str, front_end: FrontEnd) -> str:

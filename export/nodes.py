@@ -29,6 +29,15 @@ class Graph:
     def weight(self, tensor: torch.Tensor, name: str) -> str:
         return self.constant(tensor.detach().double().numpy().astype(np.float32), name)
 
+    def sparse_weight(self, tensor: torch.Tensor, name: str) -> str:
+        """A weight that is mostly zeros: the file holds the others and their places, the runtime puts them in once."""
+        flat = tensor.flatten()
+        places = flat.nonzero().flatten()
+        zeros = self.add("ConstantOfShape", [self.constant([len(flat)], f"{name}_length")], f"{name}_zeros")
+        where = self.constant(places.numpy().astype(np.int32), f"{name}_places")
+        filled = [zeros, where, self.weight(flat[places], f"{name}_values")]
+        return self.reshape(self.add("ScatterElements", filled, f"{name}_flat", axis=0), tensor.shape, name)
+
     def scalar(self, value: float, name: str) -> str:
         return self.constant(np.array(value, np.float32), name)
 

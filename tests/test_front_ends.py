@@ -35,5 +35,5 @@ def test_the_way_in_use_keeps_what_stands_beside_a_loud_tone():
     assert difference("dense convolution", heard) > 1e-4  # so it isn't easy
 
 
-def test_the_way_in_use_has_at_most_60_kilobytes_of_weights():
-    assert weight_bytes(build(WAYS[USED], FrontEnd(FrontEndConfig()))) <= 60_000
+def test_the_way_in_use_has_at_most_20_kilobytes_of_weights():
+    assert weight_bytes(build(WAYS[USED], FrontEnd(FrontEndConfig()))) <= 20_000
