@@ -52,6 +52,34 @@ def test_an_override_beats_the_file_and_the_last_one_beats_the_first(toml):
     assert config.load(path, ["train.epochs=4", "train.epochs=5"]).train.epochs == 5
 
 
+def test_a_file_lies_over_its_base_and_that_over_its_own(toml, tmp_path):
+    folder = tmp_path / "bases"
+    folder.mkdir()
+    (folder / "first.toml").write_text('name = "a"\n[train]\nepochs = 3\nseed = 4\n[data]\nnoise_folders = ["rain"]\n')
+    (folder / "second.toml").write_text('base = "first.toml"\n[train]\nseed = 5\n[network]\nhidden_size = 16\n')
+    loaded = config.load(toml('base = "bases/second.toml"\n[data]\nnoise_folders = ["wind"]\n'), ["train.seed=6"])
+    assert loaded == Config(
+        name="a",
+        network=config.NetworkConfig(hidden_size=16),
+        data=DataConfig(noise_folders=("wind",)),
+        train=TrainConfig(epochs=3, seed=6),
+    )
+
+
+@pytest.mark.parametrize("base", ['"missing.toml"', "3", '"settings.toml"', '"./settings.toml"'])
+def test_a_base_that_cannot_be_one_is_named(toml, tmp_path, base):
+    message = message_of(toml(f"base = {base}"))
+    assert str(tmp_path / ("missing.toml" if "missing" in base else "settings.toml")) in message
+    assert "missing" in base or "base" in message
+
+
+def test_a_wrong_setting_of_a_base_is_named(toml, tmp_path):
+    (tmp_path / "base.toml").write_text("[train]\nepoch = 3\n")
+    assert message_of(toml('base = "base.toml"')).startswith("train.epoch: ")
+    (tmp_path / "base.toml").write_text('base = "settings.toml"')
+    assert "base" in message_of(toml('base = "base.toml"'))
+
+
 @pytest.mark.parametrize(
     ("override", "table", "key", "value"),
     [

@@ -245,20 +245,45 @@ def from_dict(values: dict[str, Any]) -> Config:
     return _build(Config, values, "")
 
 
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The tables of a TOML file, laid over those of its `base`, if it names one, a file beside it."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}): give a TOML file such as configs/") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: base: {base!r} is not the name of a TOML file")
+    above = (*above, path.resolve())
+    if (path.parent / base).resolve() in above:
+        raise ConfigError(f"{path}: base: {base} has this file as its own base: take one of the two lines out")
+    return _laid_over(_read(path.parent / base, above), values)
+
+
+def _laid_over(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    both = below | values
+    for key in below.keys() & values.keys():
+        if isinstance(below[key], dict) and isinstance(values[key], dict):
+            both[key] = _laid_over(below[key], values[key])
+    return both
+
+
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Read a TOML file and apply overrides such as `train.epochs=3`.
+
+    With `base = "other.toml"` a file has the settings of another one, taken from its own folder, and changes what it
+    names; a list takes the place of a list.
 
     Raises
     ------
     ConfigError
         naming the file or the setting
     """
-    try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}): give a TOML file such as configs/") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+    values = _read(Path(path))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
