@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def load(path: "str | None" = None) -> "Model":
-    """Load a model: the shipped one, or the ONNX file at `path`.
+    """Load a model: the shipped one, another of the package by its name ("gru-12-small"), or the ONNX file at `path`.
 
     Raises
     ------

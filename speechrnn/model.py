@@ -11,7 +11,7 @@ import onnxruntime
 from speechrnn import audio, card, spotter
 from speechrnn.errors import AudioError, ModelError, first_line
 
-DEFAULT_MODEL = "gru-12.onnx"
+DEFAULT_MODEL = "gru-12"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
 MIN_CLIP_SECONDS = 0.05
 OUTPUTS = ["probabilities", "next_state"]
@@ -66,7 +66,7 @@ class Model:
 
     Parameters
     ----------
-    path : path of an ONNX file, or None for the shipped model
+    path : path of an ONNX file, or name of a shipped model (gru-12, gru-12-small), or None for gru-12
 
     Raises
     ------
@@ -81,7 +81,7 @@ class Model:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = Path(path) if path is not None else shipped(DEFAULT_MODEL)
+        self.path = located(DEFAULT_MODEL if path is None else path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # more threads spin between blocks and gain nothing on a net of this size
         options.log_severity_level = 4  # errors come as exceptions
@@ -194,6 +194,8 @@ class Model:
         return Classification(label, posterior[label], posterior)
 
 
-def shipped(name: str) -> Path:
-    """The path of a model in the package."""
-    return Path(__file__).with_name("models") / name
+def located(model: str | os.PathLike[str]) -> Path:
+    """The file that is meant: one of the package by its name, without a suffix, or any other by its path."""
+    path = Path(model)
+    shipped = Path(__file__).with_name("models") / f"{path.name}.onnx"
+    return shipped if str(path) == path.name and shipped.exists() and not path.exists() else path

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import speechrnn
 from speechrnn import model as runtime
-from speechrnn.errors import AudioError
+from speechrnn.errors import AudioError, ModelError
+from speechrnn.model import located
 
 BLOCK = 320
 RATE = 16_000
@@ -278,3 +279,16 @@ def test_load_takes_the_shipped_model_or_a_named_one(model, tmp_path):
     copy.write_bytes(Path(model.path).read_bytes())
     clip = sound("speech", RATE)
     assert speechrnn.load(copy).classify(clip) == speechrnn.load(str(copy)).classify(clip) == model.classify(clip)
+
+
+def test_a_model_of_the_package_has_a_name(model, tmp_path, monkeypatch):
+    assert located("gru-12") == model.path
+    small = speechrnn.load("gru-12-small")
+    assert small.labels == model.labels
+    assert small.path.parent == model.path.parent
+    monkeypatch.chdir(tmp_path)
+    Path("gru-12-small").touch()
+    assert located("gru-12-small") == Path("gru-12-small")  # a file of the user's own comes first
+    assert located("../gru-12") == Path("../gru-12")
+    with pytest.raises(ModelError, match="gru-13: can't be read"):
+        speechrnn.load("gru-13")

@@ -14,7 +14,8 @@ from speechrnn.errors import InputError
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
-    Path | None, typer.Option("--model", "-m", help="ONNX file to use instead of the shipped one", show_default=False)
+    Path | None,
+    typer.Option("--model", "-m", help="ONNX file, or gru-12-small, to use instead of gru-12", show_default=False),
 ]
 
 
