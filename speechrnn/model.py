@@ -81,7 +81,7 @@ class Model:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = located(DEFAULT_MODEL if path is None else path)
+        self.path = shipped(DEFAULT_MODEL) if path is None else located(path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # more threads spin between blocks and gain nothing on a net of this size
         options.log_severity_level = 4  # errors come as exceptions
@@ -194,8 +194,13 @@ class Model:
         return Classification(label, posterior[label], posterior)
 
 
+def shipped(name: str) -> Path:
+    """The file of a model in the package, whether there is one or not."""
+    return Path(__file__).with_name("models") / f"{name}.onnx"
+
+
 def located(model: str | os.PathLike[str]) -> Path:
     """The file that is meant: one of the package by its name, without a suffix, or any other by its path."""
     path = Path(model)
-    shipped = Path(__file__).with_name("models") / f"{path.name}.onnx"
-    return shipped if str(path) == path.name and shipped.exists() and not path.exists() else path
+    is_name = str(path) == path.name and not path.is_file()
+    return shipped(path.name) if is_name and shipped(path.name).exists() else path

@@ -287,6 +287,8 @@ def test_a_model_of_the_package_has_a_name(model, tmp_path, monkeypatch):
     assert small.labels == model.labels
     assert small.path.parent == model.path.parent
     monkeypatch.chdir(tmp_path)
+    Path("gru-12").mkdir()  # as a run folder is called
+    assert speechrnn.load().path == located("gru-12") == model.path
     Path("gru-12-small").touch()
     assert located("gru-12-small") == Path("gru-12-small")  # a file of the user's own comes first
     assert located("../gru-12") == Path("../gru-12")

@@ -20,25 +20,29 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def clips(validation_folder, model):
+def chosen(validation_folder, model):
+    """All validation clips."""
+    return evaluation_clips(validation_folder, model.labels, "validation")
+
+
+@pytest.fixture(scope="module")
+def clips(chosen, model):
     """A hundred clips, over all labels, as samples; and their labels as the model hears them."""
-    chosen = evaluation_clips(validation_folder, model.labels, "validation")
     spread = [chosen[i] for i in np.linspace(0, len(chosen) - 1, 100).astype(int)]
     sounds = [model.load_clip(clip.sound()) for clip in spread]
     return sounds, [model.classify(sound).label for sound in sounds]
 
 
 @pytest.fixture(scope="module")
-def hits(validation_folder, model):
+def hits(chosen, model):
     """Of the validation clips of each label, which a model has right: the shipped one, and the small one."""
 
     def of(model):
-        clips = evaluation_clips(validation_folder, model.labels, "validation")
-        results = list(model.classify_many(clip.sound() for clip in clips))
-        assert len(clips) == 2910
+        results = list(model.classify_many(clip.sound() for clip in chosen))
+        assert len(chosen) == 2910
         assert not [result for result in results if isinstance(result, AudioError)]
         right = {label: [] for label in model.labels}
-        for clip, result in zip(clips, results, strict=True):
+        for clip, result in zip(chosen, results, strict=True):
             right[clip.label].append(result.label == clip.label)
         return right
 

@@ -137,7 +137,7 @@ def advice(finding: Finding) -> list[str]:
         ),
         (abs(finding.dc_offset) > OFFSET, "DC offset: cable, sound card or its driver is at fault; try another input"),
         (finding.dropped_blocks > 0, "sound was dropped: other programs keep this machine busy; close some"),
-        (finding.real_time_factor > FASTEST, "this machine is too slow for this model: take --model gru-12-small"),
+        (finding.real_time_factor > FASTEST, "this machine is too slow for this model: take a smaller one"),
     )
     return [text for failed, text in checks if failed]
 
