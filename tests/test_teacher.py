@@ -22,11 +22,12 @@ from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.hints import NO_HINTS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits
-from speechrnn.training.whisper import BANDS, POSITIONS, WIDTH, Whisper
+from speechrnn.training.whisper import BANDS, POSITIONS, Whisper
 
 LABELS = task_labels("yes,no")
 FRONT_END = FrontEndConfig(n_fft=400, n_mels=BANDS, f_min=0.0, f_max=8000.0, log_offset=1e-10, mel_scale="slaney")
 SMALL = NetworkConfig(first_channels=4, channels=4, residual_layers=0, features=8, hidden_size=8, layers=1, dropout=0.0)
+ENCODER = NetworkConfig(cell="whisper", hidden_size=128, layers=2)
 CLIP = 22_400
 CPU = torch.device("cpu")
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def encoder(seed=0):
     torch.manual_seed(seed)
-    network = Whisper(NetworkConfig(cell="whisper"), FRONT_END, len(LABELS)).eval()
+    network = Whisper(ENCODER, FRONT_END, len(LABELS)).eval()
     for parameter in network.parameters():  # no two alike, those that begin as zeros or ones too
         parameter.data += 0.01 * torch.randn(parameter.shape)
     return network
@@ -77,9 +78,9 @@ def sound():
 def model_bin(network, path, change=lambda name, value: value):
     """A model.bin, as far as `fill` reads it: halves, more positions than we have, and a decoder that isn't ours."""
     parameters = dict(network.named_parameters())
-    values = {theirs: parameters[ours].detach().half().numpy() for ours, theirs in script.names()}
+    values = {theirs: parameters[ours].detach().half().numpy() for ours, theirs in script.names(len(network.layers))}
     values[script.POSITIONS_THERE] = np.pad(values[script.POSITIONS_THERE], ((0, 50), (0, 0)))
-    values |= {"encoder/num_heads": np.array(6, np.int16), "decoder/scale": np.ones(3, np.float32)}
+    values |= {"encoder/num_heads": np.array(2, np.int16), "decoder/scale": np.ones(3, np.float32)}
 
     def text(words):
         return struct.pack("<H", len(words) + 1) + words.encode() + b"\0"
@@ -111,7 +112,7 @@ def network():
 @given(blocks=st.integers(1, POSITIONS))
 def test_there_is_a_row_for_each_block(network, blocks):
     with torch.no_grad():
-        assert network.encoded(torch.randn(1, 2 * blocks, BANDS)).shape == (1, blocks, WIDTH)
+        assert network.encoded(torch.randn(1, 2 * blocks, BANDS)).shape == (1, blocks, ENCODER.hidden_size)
 
 
 def test_how_silent_digital_silence_is_does_not_matter(network):
@@ -127,7 +128,13 @@ def test_how_silent_digital_silence_is_does_not_matter(network):
 
 def test_another_number_of_bands_is_refused():
     with pytest.raises(ConfigError, match=r"front_end\.n_mels: is 40, but .* 80 bands"):
-        Recognizer(Config(network=NetworkConfig(cell="whisper"), stream=StreamConfig(rows=0)), LABELS)
+        Recognizer(Config(network=ENCODER, stream=StreamConfig(rows=0)), LABELS)
+
+
+def test_a_size_without_heads_is_refused():
+    network = NetworkConfig(cell="whisper", hidden_size=152)
+    with pytest.raises(ConfigError, match=r"network\.hidden_size: is 152; .* tiny has 384 and base 512"):
+        Recognizer(Config(front_end=FRONT_END, network=network, stream=StreamConfig(rows=0)), LABELS)
 
 
 def first_weights(*arguments):
@@ -139,7 +146,8 @@ def first_weights(*arguments):
 def config_file(folder, cell="whisper"):
     path = folder / "teacher.toml"
     path.write_text(
-        f'[front_end]\nn_mels = {BANDS}\n[network]\ncell = "{cell}"\n[stream]\nrows = 0\n[data]\ntask = "yes,no"\n',
+        f'[front_end]\nn_mels = {BANDS}\n[network]\ncell = "{cell}"\nhidden_size = {ENCODER.hidden_size}\n'
+        f'layers = {ENCODER.layers}\n[stream]\nrows = 0\n[data]\ntask = "yes,no"\n',
         encoding="utf-8",
     )
     return path

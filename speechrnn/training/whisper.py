@@ -1,7 +1,7 @@
 """A teacher: the encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT), taught our words.
 
-It has learnt from hundreds of thousands of hours of speech. It is no model to ship: it has 8 million parameters, and
-hears a clip as a whole. (`python -m data_scripts.teacher` gives its first weights.)
+It has learnt from hundreds of thousands of hours of speech. It is no model to ship: it has millions of parameters (8 of
+size tiny, 20 of size base), and hears a clip as a whole. (`python -m data_scripts.teacher` gives its first weights.)
 """
 
 import math
@@ -15,41 +15,46 @@ from speechrnn.training.config import FrontEndConfig, NetworkConfig
 from speechrnn.training.whole_clip import WholeClip
 
 BANDS = 80
-WIDTH, HEADS, LAYERS = 384, 6, 4  # of the size "tiny"
+HEAD_WIDTH = 64  # of attention, in every size
 HEAD_UNITS = 128
 POSITIONS = 150  # of 20 ms, of 1500: three seconds
 DYNAMIC_RANGE = 8.0  # in powers of ten below the loudest: quieter bands are raised to that
 
 
 class Whisper(WholeClip):
-    """The encoder and a head; of the configuration it has `dropout`.
+    """The encoder and a head; of the configuration it has `hidden_size`, `layers` (its size) and `dropout`.
 
     Raises
     ------
     ConfigError
-        if the front end has another number of bands
+        if the front end has another number of bands, or there is no such size
     """
 
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
         if front_end.n_mels != BANDS:
             raise ConfigError(f"front_end.n_mels: is {front_end.n_mels}, but network.cell whisper hears {BANDS} bands")
+        width = config.hidden_size
+        if width % HEAD_WIDTH:
+            raise ConfigError(f"network.hidden_size: is {width}; of network.cell whisper, tiny has 384 and base 512")
         self.input_norm = nn.Identity()
         self.convolutions = nn.ModuleList(
-            [nn.Conv1d(BANDS, WIDTH, 3, padding=1), nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)]
+            [nn.Conv1d(BANDS, width, 3, padding=1), nn.Conv1d(width, width, 3, stride=2, padding=1)]
         )
-        self.positions = nn.Parameter(torch.zeros(POSITIONS, WIDTH))
+        self.positions = nn.Parameter(torch.zeros(POSITIONS, width))
         self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, 0.0, F.gelu, batch_first=True, norm_first=True)
-            for _ in range(LAYERS)
+            nn.TransformerEncoderLayer(
+                width, width // HEAD_WIDTH, 4 * width, 0.0, F.gelu, batch_first=True, norm_first=True
+            )
+            for _ in range(config.layers)
         )
-        self.norm = nn.LayerNorm(WIDTH)
+        self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Conv1d(WIDTH, HEAD_UNITS, 3, padding=1)
+        self.head = nn.Conv1d(width, HEAD_UNITS, 3, padding=1)
         self.output = nn.Linear(2 * HEAD_UNITS, labels)
 
     def encoded(self, frames: Tensor) -> Tensor:
-        """[batch, frames, 80] natural logarithms of power -> [batch, frames / 2, 384]."""
+        """[batch, frames, 80] natural logarithms of power -> [batch, frames / 2, hidden_size]."""
         level = frames / math.log(10.0)
         level = level.maximum(level.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE)
         rows = (level + 4.0).transpose(1, 2) / 4.0
