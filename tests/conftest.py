@@ -17,6 +17,16 @@ from speechrnn.training.partition import partition
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_configure(config):
+    """Each test process compiles librosa's functions into a place of its own.
+
+    Processes that fill one cache at the same time can mix their files, and a call then crashes the interpreter
+    (https://github.com/numba/numba/issues/10128).
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    os.environ["NUMBA_CACHE_DIR"] = str(config.cache.mkdir(f"numba-{worker}"))
+
+
 @pytest.fixture(scope="session")
 def validation_folder(tmp_path_factory):
     """The real clips of validation speakers, and background noise, in the Speech Commands layout."""
