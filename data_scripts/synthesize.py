@@ -1,8 +1,9 @@
-"""python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng or flite, as 16 kHz WAV.
+"""python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng, flite or Kokoro, as 16 kHz WAV.
 
 One clip a word, or, with --takes, many in other voices, speeds and pitches: words to train on. Where commands are among
 them and words that sound alike, what tells them apart is the word and not that a machine speaks. espeak-ng makes its
-voices up; those of flite were learnt from four speakers.
+voices up; those of flite were learnt from four speakers, those of Kokoro (half a second a word, not a hundredth) are
+hard to tell from people.
 """
 
 import io
@@ -19,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from data_scripts import kokoro
 from export.writing import write
 from speechrnn import audio
 from speechrnn.cli import report_errors
@@ -32,49 +34,73 @@ SPEEDS, PITCHES = (110, 200), (20, 80)
 
 
 class Engine(StrEnum):
-    """What speaks. Its value is the name of the program, and of the Debian package that has it."""
+    """What speaks. The first two are names of programs, and of the Debian packages that have them."""
 
     espeak_ng = "espeak-ng"
     flite = "flite"
+    kokoro = "kokoro"
 
 
 FLITE_VOICES = ("awb", "kal16", "rms", "slt")
-PARTS_OF_VOICES = {Engine.espeak_ng: (ACCENTS, SPEAKERS), Engine.flite: (FLITE_VOICES,)}
-USUAL_VOICES = {Engine.espeak_ng: "en-us", Engine.flite: "slt"}
+USUAL_VOICES = {Engine.espeak_ng: "en-us", Engine.flite: "slt", Engine.kokoro: "af_heart"}
+INTONATIONS = ("", ".", "!", "?", ",")  # of Kokoro, which takes them from what stands after the word
 USUAL_SPEED, USUAL_PITCH, OCTAVE = 150, 50, 150  # words a minute; of 0 to 99; steps of pitch
 
 
-def speak(word: str, voice: str, speed: int, pitch: int, engine: Engine = Engine.espeak_ng) -> np.ndarray:
+def speak(
+    word: str,
+    voice: str,
+    speed: int,
+    pitch: int,
+    engine: Engine = Engine.espeak_ng,
+    folder: Path = kokoro.FOLDER,
+) -> np.ndarray:
     """The word as float32 [samples] at 16 kHz: at least a second, the word in its middle.
 
-    flite knows no pitch; there it is the speaker who grows or shrinks: the sound is resampled, its formants with it.
+    flite and Kokoro know no pitch; there it is the speaker who grows or shrinks: the sound is resampled, its formants
+    with it. Kokoro's files are in `folder`.
 
     Raises
     ------
     InputError
         if the engine is missing or knows no such voice
     """
-    if not shutil.which(engine):
-        raise InputError(f"{engine} is not installed: on Debian and Ubuntu, apt-get install {engine}")
-    higher = 2.0 ** ((pitch - USUAL_PITCH) / OCTAVE)
-    if engine is Engine.espeak_ng:
-        command = [engine, "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", "--", word]
+    higher = 1.0 if engine is Engine.espeak_ng else 2.0 ** ((pitch - USUAL_PITCH) / OCTAVE)
+    if engine is Engine.kokoro:
+        sound = kokoro.read(folder).speak(word, voice, speed / USUAL_SPEED / higher)
+    elif engine is Engine.espeak_ng:
+        sound = _run([engine, "-v", voice, "-s", str(speed), "-p", str(pitch), "--stdout", "--", word], word, voice)
     elif voice in FLITE_VOICES:
         stretch = f"duration_stretch={USUAL_SPEED / speed * higher}"
-        command = [engine, "-voice", voice, "--setf", stretch, "-o", "/dev/stdout", "-t", word]
+        sound = _run([engine, "-voice", voice, "--setf", stretch, "-o", "/dev/stdout", "-t", word], word, voice)
     else:  # flite itself would take another one, and not say so
         raise InputError(f"flite can't say {word!r} with voice {voice}: take one of {', '.join(FLITE_VOICES)}")
-    spoken = subprocess.run(command, capture_output=True, check=False)
-    if spoken.returncode or not spoken.stdout:
-        reason = spoken.stderr.decode(errors="replace").strip().splitlines()
-        raise InputError(f"{engine} can't say {word!r} with voice {voice}: {reason[0] if reason else 'no sound'}")
-    sound = audio.load(spoken.stdout)
-    if engine is Engine.flite:
+    if higher != 1.0:
         sound = soxr.resample(sound, audio.SAMPLE_RATE * higher, audio.SAMPLE_RATE)
     heard = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
     sound = sound[heard[0] : heard[-1] + 1] * (PEAK / np.abs(sound).max())
     missing = max(0, int(CLIP_SECONDS * audio.SAMPLE_RATE) - len(sound))
     return np.pad(sound, (missing // 2, missing - missing // 2))
+
+
+def _run(command: list[str], word: str, voice: str) -> np.ndarray:
+    """What a program that writes a WAV to its output has said."""
+    engine = command[0]
+    if not shutil.which(engine):
+        raise InputError(f"{engine} is not installed: on Debian and Ubuntu, apt-get install {engine}")
+    spoken = subprocess.run(command, capture_output=True, check=False)
+    if spoken.returncode or not spoken.stdout:
+        reason = spoken.stderr.decode(errors="replace").strip().splitlines()
+        raise InputError(f"{engine} can't say {word!r} with voice {voice}: {reason[0] if reason else 'no sound'}")
+    return audio.load(spoken.stdout)
+
+
+def draw(engine: Engine, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
+    """A voice at random, and what is to stand after the word, which gives it its intonation."""
+    if engine is Engine.kokoro:
+        return "+".join(rng.choice(kokoro.read(folder).voices, 2)), str(rng.choice(INTONATIONS))
+    parts = (FLITE_VOICES,) if engine is Engine.flite else (ACCENTS, SPEAKERS)
+    return "".join(rng.choice(part) for part in parts), ""
 
 
 def save(sound: np.ndarray, target: Path) -> None:
@@ -96,7 +122,8 @@ def main(
         str | None,
         typer.Option(
             help="Of espeak-ng, as en-us, en-gb or en-us+f3 [default: en-us]; "
-            f"of flite, {', '.join(FLITE_VOICES)} [default: slt]",
+            f"of flite, {', '.join(FLITE_VOICES)} [default: slt]; "
+            "of kokoro, as bm_fable, or af_heart+bm_fable for the one between them [default: af_heart]",
             show_default=False,
         ),
     ] = None,
@@ -107,8 +134,11 @@ def main(
         typer.Option(min=0, help="That many of each word, DEST/WORD/0.wav and so on, in voices drawn at random"),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of the draw of voices")] = 0,
+    kokoro_folder: Annotated[
+        Path, typer.Option("--kokoro", help=f"Folder with {kokoro.MODEL} and {kokoro.VOICES}")
+    ] = kokoro.FOLDER,
 ) -> None:
-    """Have words spoken by espeak-ng or flite, a clip each, or many takes of each.
+    """Have words spoken by espeak-ng, flite or Kokoro, a clip each, or many takes of each.
 
     Example: python -m data_scripts.synthesize examples yes no stop --voice en-us+f3
 
@@ -128,11 +158,12 @@ def main(
         rng = np.random.default_rng(seed)
         for word in track(chosen, "speaking", console=Console(stderr=True), disable=not takes, transient=True):
             for take in range(takes):
-                drawn = "".join(rng.choice(part) for part in PARTS_OF_VOICES[engine])
-                sound = speak(word, drawn, int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES)), engine)
+                drawn, mark = draw(engine, kokoro_folder, rng)
+                drawn_speed, drawn_pitch = int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES))
+                sound = speak(word + mark, drawn, drawn_speed, drawn_pitch, engine, kokoro_folder)
                 save(sound, dest / word / f"{take}.wav")
             if not takes:
-                sound = speak(word, voice or USUAL_VOICES[engine], speed, pitch, engine)
+                sound = speak(word, voice or USUAL_VOICES[engine], speed, pitch, engine, kokoro_folder)
                 save(sound, dest / f"{word}.wav")
                 typer.echo(f"{dest / word}.wav: {len(sound) / audio.SAMPLE_RATE:.2f} s")
 

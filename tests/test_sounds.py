@@ -68,6 +68,13 @@ def test_training_hears_nothing_that_is_kept_away(parts):
     assert all(heard == {TRAINED} for heard in found.values())
 
 
+def test_kinds_of_other_words_are_told_apart_by_all_their_folders(config, tmp_path):
+    for language, name in itertools.product(("da", "en"), range(20)):
+        write(tmp_path / "letters" / language / "syllables" / f"{name}.wav", np.full(4000, TRAINED))
+    others = Sounds(replace(config, unknown_folders=(str(tmp_path / "letters"),)), LABELS, "training").others
+    assert {"letters/da/syllables", "letters/en/syllables"} < set(others)
+
+
 def test_more_words_are_trained_on_under_their_labels(config, parts, tmp_path):
     for word in ("yes", "town"):
         write(tmp_path / word / "0.wav", np.full(4000, TRAINED))

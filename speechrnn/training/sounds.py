@@ -90,7 +90,8 @@ class Sounds:
         for other in config.word_folders if part == "training" else ():
             clips += corpus.word_clips(Path(other), labels, None)
         for other in config.unknown_folders if corpus.UNKNOWN in labels else ():
-            clips += [corpus.Clip(p, f"{Path(other).name}/{p.parent.name}", corpus.UNKNOWN) for p in self._own(other)]
+            below = Path(other).parent
+            clips += [corpus.Clip(p, str(p.parent.relative_to(below)), corpus.UNKNOWN) for p in self._own(other)]
         self.clips = np.stack(read_all([c.path for c in clips], loudest_second, progress))
         self.by_word: dict[str, list[int]] = defaultdict(list)
         self.label_of: dict[str, str] = {}
