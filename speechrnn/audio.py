@@ -259,9 +259,24 @@ def _last_ogg_page(file: BinaryIO) -> tuple[int, int]:
     return 27 + segments + sum(page[27 : 27 + segments]), len(page)
 
 
+def _counts_its_frames(file: BinaryIO) -> bool:
+    """Whether an MP3 begins with a Xing, Info or VBRI header, behind an ID3v2 tag if it has one."""
+    position = file.tell()
+    file.seek(0)
+    tag = file.read(10)
+    sizes = tag[6:10] if tag[:3] == b"ID3" else b""  # seven bits a byte
+    file.seek(sum(size << 7 * (3 - place) for place, size in enumerate(sizes)) + (10 if sizes else 0))
+    header = file.read(256)
+    file.seek(position)
+    return any(name in header for name in (b"Xing", b"Info", b"VBRI"))
+
+
 def _check_all_read(decoder: _Decoder, file: BinaryIO, position: int, name: str) -> None:
     """See that decoding ended where the header says, and not before the file did."""
-    if position < decoder.frames < UNKNOWN_FRAMES:
+    # An Ogg file whose last page is whole is whole, though encoders have been seen to promise a bit more; other MP3s
+    # have their length guessed from their size, tags and all.
+    known = decoder.format != "OGG" and (decoder.format != "MP3" or _counts_its_frames(file))
+    if known and position < decoder.frames < UNKNOWN_FRAMES:
         raise AudioError(
             f"{name}: is cut off ({position / decoder.samplerate:.2f} s of {decoder.frames / decoder.samplerate:.2f} s "
             "are there): get a whole copy"

@@ -57,6 +57,17 @@ def encoded(samples: np.ndarray, rate: int = 16_000, format: str = "WAV", subtyp
     return file.getvalue()
 
 
+def ogg_checksum(page: bytes) -> int:
+    """CRC-32 of a page whose own checksum is zero (RFC 3533, section 6)."""
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1) ^ (0x04C1_1DB7 if checksum & 0x8000_0000 else 0)
+            checksum &= 0xFFFF_FFFF
+    return checksum
+
+
 def wav(data_size: int, sound: bytes, riff_size: int | None = None, before: bytes = b"", after: bytes = b"") -> bytes:
     """16-bit mono 16 kHz WAV with any size in its headers, and other chunks in front of the sound or behind it."""
     body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16) + before
@@ -296,6 +307,36 @@ def test_a_file_that_is_cut_off(tmp_path, format, subtype, kept):
     path.write_bytes(data[: int(kept * len(data))])
     message = refusal(path)
     assert "cut off" in message or "can't be read" in message
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\0\0\0\0\x02\x10" + bytes(2 * 128 + 16)], ids=["plain", "id3"])
+def test_an_mp3_whose_length_is_a_guess_is_whole(tag):
+    sound, file = tone(440, seconds=3), io.BytesIO()
+    constant = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}
+    soundfile.write(file, sound, 16_000, format="MP3", subtype="MPEG_LAYER_III", **constant)
+    data = file.getvalue()
+    first = data.index(data[:2], 4)  # of the frames that sound; the one before has the length
+    assert b"Info" in data[:first]
+    guessed = tag + data[first:] + b"TAG" + bytes(600)
+    assert soundfile.SoundFile(io.BytesIO(guessed)).frames > len(sound) + 2 * 1152
+    assert len(audio.load(guessed)) == pytest.approx(len(sound), abs=2 * 1152)
+    assert "cut off" in refusal(tag + data[: int(0.9 * len(data))])
+
+
+def test_an_ogg_that_promises_a_bit_more_is_whole():
+    sound = tone(440, seconds=3)
+    data = bytearray(encoded(sound, format="OGG", subtype="VORBIS"))
+    last = data.rindex(b"OggS")
+    end, serial, number = struct.unpack_from("<qII", data, last + 6)
+    nothing = b"OggS" + struct.pack(
+        "<BBqIIIBBB", 0, 4, end + 5000, serial, number + 1, 0, 1, 1, 0
+    )  # a packet of a byte
+    data += nothing[:22] + struct.pack("<I", ogg_checksum(nothing)) + nothing[26:]
+    data[last + 5] &= ~4  # not the last page any more
+    struct.pack_into("<I", data, last + 22, 0)
+    struct.pack_into("<I", data, last + 22, ogg_checksum(data[last : -len(nothing)]))
+    assert soundfile.SoundFile(io.BytesIO(data)).frames == len(sound) + 5000
+    assert len(audio.load(bytes(data))) == pytest.approx(len(sound), abs=1024)
 
 
 def test_a_cut_wav_is_found_behind_many_tags():
