@@ -2,8 +2,8 @@
 
 One clip a word, or, with --takes, many in other voices, speeds and pitches: words to train on. Where commands are among
 them and words that sound alike, what tells them apart is the word and not that a machine speaks. espeak-ng makes its
-voices up; those of flite were learnt from four speakers, those of Kokoro (half a second a word, not a hundredth) are
-hard to tell from people.
+voices up; those of flite were learnt from four speakers; those of Kokoro sound much like people, and take half a second
+of computing a word, where the others take a hundredth.
 """
 
 import io
@@ -143,6 +143,8 @@ def main(
     Example: python -m data_scripts.synthesize examples yes no stop --voice en-us+f3
 
     Example: python -m data_scripts.synthesize ../data/words/flite well why --engine flite --takes 6
+
+    Example: python -m data_scripts.synthesize ../data/words/kokoro own gone --engine kokoro --takes 5
 
     Example: python -m data_scripts.synthesize ../data/words/synthetic cough town --takes 12
     """
