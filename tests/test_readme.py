@@ -44,6 +44,7 @@ def test_the_python_example_runs():
     assert printed.startswith("yes ")
 
 
-def test_every_file_that_it_names_is_there():
-    for name in re.findall(r"(?:configs|docs|speechrnn/models)/[\w.-]+\.\w+", README):
+def test_every_file_that_it_or_the_page_on_training_names_is_there():
+    training = (ROOT / "docs/training.md").read_text(encoding="utf-8")
+    for name in re.findall(r"(?:configs|docs|speechrnn/models)/[\w.-]+\.\w+", README + training):
         assert (ROOT / name).is_file(), name
