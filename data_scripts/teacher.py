@@ -78,13 +78,16 @@ def names(layers: int) -> Iterator[tuple[str, str]]:
 
 def fill(network: Whisper, path: Path) -> None:
     """Put the encoder of a model.bin into the network."""
-    parameters = dict(network.named_parameters())
+    parameters, layers = dict(network.named_parameters()), len(network.layers)
     try:
         with path.open("rb") as file:
-            values = {name: torch.from_numpy(value.copy()) for name, value in ctranslate2_tensors(file)}
+            tensors = (tensor for tensor in ctranslate2_tensors(file) if tensor[0].startswith("encoder/"))
+            values = {name: torch.from_numpy(value.copy()) for name, value in tensors}
+        if any(name.startswith(f"encoder/layer_{layers}/") for name in values):
+            raise ValueError(f"it has more than {layers} layers")
         values[POSITIONS_THERE] = values[POSITIONS_THERE][:POSITIONS]
         with torch.no_grad():
-            for ours, theirs in names(len(network.layers)):
+            for ours, theirs in names(layers):
                 if values[theirs].shape != parameters[ours].shape:
                     raise ValueError(f"{theirs} is of the shape {tuple(values[theirs].shape)}")
                 parameters[ours].copy_(values[theirs])

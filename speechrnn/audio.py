@@ -273,10 +273,10 @@ def _counts_its_frames(file: BinaryIO) -> bool:
 
 def _check_all_read(decoder: _Decoder, file: BinaryIO, position: int, name: str) -> None:
     """See that decoding ended where the header says, and not before the file did."""
-    # An Ogg file whose last page is whole is whole, though encoders have been seen to promise a bit more; other MP3s
-    # have their length guessed from their size, tags and all.
-    known = decoder.format != "OGG" and (decoder.format != "MP3" or _counts_its_frames(file))
-    if known and position < decoder.frames < UNKNOWN_FRAMES:
+    # An Ogg file whose last page is whole is whole, though encoders have been seen to promise a bit more; MP3s that
+    # don't count their frames have their length guessed from their size, tags and all.
+    missing = position < decoder.frames < UNKNOWN_FRAMES and decoder.format != "OGG"
+    if missing and (decoder.format != "MP3" or _counts_its_frames(file)):
         raise AudioError(
             f"{name}: is cut off ({position / decoder.samplerate:.2f} s of {decoder.frames / decoder.samplerate:.2f} s "
             "are there): get a whole copy"

@@ -1,6 +1,7 @@
 """Teachers: Whisper's encoder takes its weights from a published file, and a run learns what its teachers hear."""
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,9 +35,9 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def encoder(seed=0):
+def encoder(seed=0, layers=ENCODER.layers):
     torch.manual_seed(seed)
-    network = Whisper(ENCODER, FRONT_END, len(LABELS)).eval()
+    network = Whisper(replace(ENCODER, layers=layers), FRONT_END, len(LABELS)).eval()
     for parameter in network.parameters():  # no two alike, those that begin as zeros or ones too
         parameter.data += 0.01 * torch.randn(parameter.shape)
     return network
@@ -168,6 +169,8 @@ def not_ours(path, broken):
     """A model.bin that can't be used."""
     if broken == "another network":
         return model_bin(encoder(), path, lambda name, value: value[:1] if value.ndim else value)
+    if broken == "more layers":
+        return model_bin(encoder(layers=ENCODER.layers + 1), path)
     if broken == "another format":
         path.write_bytes(b"\x08" * 1000)
     elif broken == "cut off":
@@ -175,7 +178,7 @@ def not_ours(path, broken):
     return path
 
 
-@pytest.mark.parametrize("broken", ["missing", "another network", "another format", "cut off"])
+@pytest.mark.parametrize("broken", ["missing", "another network", "more layers", "another format", "cut off"])
 def test_what_no_teacher_can_be_made_of_is_named(tmp_path, broken):
     run = first_weights(config_file(tmp_path), not_ours(tmp_path / "model.bin", broken), tmp_path / "out.pt")
     assert run.exit_code == 2
