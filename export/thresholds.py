@@ -24,8 +24,9 @@ from speechrnn.model import Model
 from speechrnn.scoring import Heard, Label, Score, judge
 from speechrnn.spotter import Spotter
 
-# Evenly spaced in log odds, so that there are many close to 1. A word that is less likely than not is never detected.
-THRESHOLDS = tuple(round(1.0 / (1.0 + math.exp(-odds)), 4) for odds in np.arange(0.0, 5.01, 0.25))
+# Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: where a word is half heard and nothing else
+# is likely, it is often right, and a word that is imagined at such odds gets a higher one.
+THRESHOLDS = tuple(round(1.0 / (1.0 + math.exp(-odds)), 4) for odds in np.arange(-1.0, 5.01, 0.25))
 
 
 @dataclass(frozen=True)
