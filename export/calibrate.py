@@ -91,14 +91,16 @@ def _loaded(proto: onnx.ModelProto, path: Path) -> Model:
 
 
 def with_thresholds(
-    model: Model, commands: Path, others: Sequence[Recording], target: float, threshold: float | None
+    model: Model, commands: Path, others: Sequence[Recording], target: float, threshold: float | None, lowest: float
 ) -> Choice:
     """The thresholds for a wanted rate of false accepts, or the given one; the streams run through the network once."""
     spotter = Spotter(model)
     with tempfile.TemporaryDirectory() as folder:
         streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
     heard = [*streams, *hear(spotter, others)]
-    return thresholds.choose(model, heard, target) if threshold is None else thresholds.same(model, heard, threshold)
+    if threshold is not None:
+        return thresholds.same(model, heard, threshold)
+    return thresholds.choose(model, heard, target, lowest)
 
 
 def _calibration(found: Fit) -> dict[str, Any]:
@@ -130,6 +132,10 @@ def main(
         float | None,
         typer.Option("--threshold", min=0.01, max=1.0, help="This one for every word, instead of one chosen for each"),
     ] = None,
+    lowest: Annotated[
+        float,
+        typer.Option("--lowest-threshold", min=0.0, max=0.99, help="No word gets a lower one than this"),
+    ] = thresholds.THRESHOLDS[0],
     no_temperature: Annotated[
         bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
     ] = False,
@@ -171,7 +177,7 @@ def main(
             model = _loaded(proto, model.path)
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
-        choice = with_thresholds(_loaded(proto, model.path), commands, others, target, threshold)
+        choice = with_thresholds(_loaded(proto, model.path), commands, others, target, threshold, lowest)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if priors:
             before = model.card.figures.get("priors", {})

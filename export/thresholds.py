@@ -11,7 +11,7 @@ made on each half of the sound and counted on the other.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,8 @@ from speechrnn.model import Model
 from speechrnn.scoring import Heard, Label, Score, judge
 from speechrnn.spotter import Spotter
 
-# Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: where a word is half heard and nothing else
-# is likely, it is often right, and a word that is imagined at such odds gets a higher one.
+# Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: a word that is only half heard was often
+# said, and one that is often imagined at such odds gets a higher threshold.
 THRESHOLDS = tuple(round(1.0 / (1.0 + math.exp(-odds)), 4) for odds in np.arange(-1.0, 5.01, 0.25))
 
 
@@ -38,8 +38,10 @@ class Choice:
     crossed: Score | None  # chosen on one half of the sound, counted on the other, both ways; None if that can't be
 
 
-def choose(model: Model, streams: Sequence[Heard], rate: float) -> Choice:
+def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = THRESHOLDS[0]) -> Choice:
     """The thresholds with the fewest misses and wrong words, and at most `rate` false accepts per hour in all streams.
+
+    None of them is below `lowest`, which must be at most the last of THRESHOLDS.
 
     Raises
     ------
@@ -47,18 +49,18 @@ def choose(model: Model, streams: Sequence[Heard], rate: float) -> Choice:
         if no thresholds of the grid have so few
     """
     halves = split(model.card, streams)
-    counted = [
-        [judge(Spotter(model, threshold=threshold), half) for half in halves]
+    counted = {
+        threshold: [judge(Spotter(model, threshold=threshold), half) for half in halves]
         for threshold in track(
-            THRESHOLDS,
+            [threshold for threshold in THRESHOLDS if threshold >= lowest],
             "trying thresholds",
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-    ]
+    }
     allowed = math.floor(rate * sum(heard.seconds for heard in streams) / 3600.0)
-    whole = [sum(scores, Score()) for scores in counted]
+    whole = {threshold: sum(scores, Score()) for threshold, scores in counted.items()}
     for spent in range(allowed, -1, -1):
         thresholds = allocate(whole, spent)
         if thresholds is None:
@@ -76,29 +78,30 @@ def same(model: Model, streams: Sequence[Heard], threshold: float) -> Choice:
 
 
 def _crossed(
-    model: Model, counted: Sequence[Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
+    model: Model, counted: Mapping[float, Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
 ) -> Score | None:
     whole = Score()
     for own, other in ((0, 1), (1, 0)):
-        scores = [pair[own] for pair in counted]
-        thresholds = allocate(scores, math.floor(rate * scores[0].hours))
+        scores = {threshold: pair[own] for threshold, pair in counted.items()}
+        hours = next(iter(scores.values())).hours
+        thresholds = allocate(scores, math.floor(rate * hours))
         if thresholds is None:
             return None
         whole += judge(Spotter(model, thresholds=thresholds), halves[other])
     return whole
 
 
-def allocate(scores: Sequence[Score], allowed: int) -> dict[str, float] | None:
+def allocate(scores: Mapping[float, Score], allowed: int) -> dict[str, float] | None:
     """The best threshold for each word, or None if there are more than `allowed` false accepts whatever is chosen.
 
-    `scores` are what was counted at each of THRESHOLDS. Of thresholds that are as good, the highest is taken.
+    `scores` are what was counted at each threshold. Of thresholds that are as good, the highest is taken.
     """
     best: dict[int, tuple[int, dict[str, float]]] = {0: (0, {})}  # by false accepts spent: cost, thresholds so far
-    for word in scores[0].counts:
+    for word in next(iter(scores.values())).counts:
         longer: dict[int, tuple[int, dict[str, float]]] = {}
         for spent, (cost, chosen) in best.items():
-            for threshold, score in zip(reversed(THRESHOLDS), reversed(scores), strict=True):
-                counts = score.counts[word]
+            for threshold in sorted(scores, reverse=True):
+                counts = scores[threshold].counts[word]
                 total, whole = spent + counts.false_accepts, cost + counts.misses + counts.wrong
                 if total <= allowed and (total not in longer or whole < longer[total][0]):
                     longer[total] = whole, {**chosen, word: threshold}

@@ -129,14 +129,16 @@ FEW = thresholds.THRESHOLDS[:3]
 def test_of_all_choices_the_best_is_found(seed, allowed):
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, (9, 4, 1, 4), (len(FEW), len(WORDS), 4), endpoint=False).tolist()
-    scores = [Score({word: WordCounts(9, *row) for word, row in zip(WORDS, rows, strict=True)}) for rows in drawn]
-    with mock.patch.object(thresholds, "THRESHOLDS", FEW):
-        found = thresholds.allocate(scores, allowed)
+    scores = {
+        threshold: Score({word: WordCounts(9, *row) for word, row in zip(WORDS, rows, strict=True)})
+        for threshold, rows in zip(FEW, drawn, strict=True)
+    }
+    found = thresholds.allocate(scores, allowed)
     every = {}
-    for choice in itertools.product(range(len(FEW)), repeat=len(WORDS)):
-        chosen = [scores[i].counts[word] for i, word in zip(choice, WORDS, strict=True)]
+    for choice in itertools.product(FEW, repeat=len(WORDS)):
+        chosen = [scores[threshold].counts[word] for threshold, word in zip(choice, WORDS, strict=True)]
         if sum(c.false_accepts for c in chosen) <= allowed:
-            every[tuple(FEW[i] for i in choice)] = sum(c.misses + c.wrong for c in chosen)
+            every[choice] = sum(c.misses + c.wrong for c in chosen)
     if found is None:
         assert not every
     else:
@@ -145,7 +147,7 @@ def test_of_all_choices_the_best_is_found(seed, allowed):
 
 def test_of_thresholds_that_are_as_good_the_highest_is_taken():
     same = Score({word: WordCounts(said=5, hits=4) for word in WORDS})
-    found = thresholds.allocate([same] * len(thresholds.THRESHOLDS), 3)
+    found = thresholds.allocate(dict.fromkeys(thresholds.THRESHOLDS, same), 3)
     assert found == dict.fromkeys(WORDS, thresholds.THRESHOLDS[-1])
 
 
@@ -190,6 +192,14 @@ def test_what_happened_by_chance_in_one_half_is_seen_in_the_other():
     choice = thresholds.choose(FakeModel(), [streams[0], streams[1], quiet], 0.0)
     assert choice.score.false_accepts == 0
     assert choice.crossed.false_accepts == 1
+
+
+def test_no_threshold_is_below_the_lowest_that_is_wanted():
+    half_heard = heard_as(("no", 1.0), seconds=5.0, levels=[0.3])
+    found = [thresholds.choose(FakeModel(), [half_heard], 0.0, *lowest) for lowest in ((), (0.5,))]
+    assert [choice.score.misses for choice in found] == [0, 1]
+    assert found[0].thresholds["no"] <= 0.3
+    assert min(found[1].thresholds.values()) >= 0.5
 
 
 def test_a_rate_that_cannot_be_kept_is_refused():
