@@ -59,7 +59,7 @@ def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = 
             disable=not sys.stderr.isatty(),
         )
     }
-    allowed = math.floor(rate * sum(heard.seconds for heard in streams) / 3600.0)
+    allowed = _allowed(rate, streams)
     whole = {threshold: sum(scores, Score()) for threshold, scores in counted.items()}
     for spent in range(allowed, -1, -1):
         thresholds = allocate(whole, spent)
@@ -77,14 +77,18 @@ def same(model: Model, streams: Sequence[Heard], threshold: float) -> Choice:
     return Choice(chosen, judge(Spotter(model, thresholds=chosen), streams), None)
 
 
+def _allowed(rate: float, streams: Sequence[Heard]) -> int:
+    """How many false accepts `rate` per hour are in the streams."""
+    return math.floor(rate * sum(heard.seconds for heard in streams) / 3600.0)
+
+
 def _crossed(
     model: Model, counted: Mapping[float, Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
 ) -> Score | None:
     whole = Score()
     for own, other in ((0, 1), (1, 0)):
         scores = {threshold: pair[own] for threshold, pair in counted.items()}
-        hours = next(iter(scores.values())).hours
-        thresholds = allocate(scores, math.floor(rate * hours))
+        thresholds = allocate(scores, _allowed(rate, halves[own]))
         if thresholds is None:
             return None
         whole += judge(Spotter(model, thresholds=thresholds), halves[other])
