@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import librosa
 import numpy as np
 import torch
 import torchaudio
 from torch import Tensor, nn
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training.config import AugmentConfig
+from speechrnn.training.config import AugmentConfig, FrontEndConfig
 from speechrnn.training.extent import word_extent
 
 GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word, and closes after it, by this at most
@@ -210,6 +211,35 @@ class Augment:
         piece = noise(rng, len(canvas))
         if piece is not None and rng.random() >= 0.1:
             canvas += torch.from_numpy(piece) * decibels(rng.uniform(-50.0, 10.0))
+
+
+class VocalTract(nn.Module):
+    """Some clips as from a throat that is shorter or longer: formants move, pitch and pace stay as they are.
+
+    The frequency axis of log-mel frames is stretched, by a factor for each clip (VTLP, Jaitly and Hinton, "Vocal tract
+    length perturbation improves speech recognition", 2013). What lies beyond the last band is taken from it.
+    """
+
+    def __init__(self, config: AugmentConfig, front_end: FrontEndConfig) -> None:
+        super().__init__()
+        self.config = config
+        edges = librosa.mel_frequencies(
+            front_end.n_mels + 2, fmin=front_end.f_min, fmax=front_end.f_max, htk=front_end.mel_scale == "htk"
+        )
+        self.centres = edges[1:-1]  # Hz
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[batch, frames, bands] -> the same shape."""
+        c, clips, bands = self.config, len(frames), frames.shape[2]
+        if not c.vocal_tract_probability:
+            return frames
+        factor = 1.0 + c.vocal_tract_range * (2.0 * torch.rand(clips) - 1.0)
+        factor[torch.rand(clips) >= c.vocal_tract_probability] = 1.0
+        heard = self.centres * factor.double()[:, None].numpy()
+        position = torch.from_numpy(np.interp(heard, self.centres, np.arange(bands))).to(frames)[:, None]
+        lower = position.long().clamp(max=bands - 2)
+        below, above = (frames.gather(2, band.expand_as(frames)) for band in (lower, lower + 1))
+        return torch.lerp(below, above, position - lower)
 
 
 class SpecAugment(nn.Module):

@@ -87,6 +87,8 @@ class AugmentConfig:
     shift_seconds: float = 0.1
     speed_probability: float = 0.5
     speed_range: float = 0.15
+    vocal_tract_probability: float = 0.0  # of another throat: formants higher or lower, by vocal_tract_range at most
+    vocal_tract_range: float = 0.15
     gate_probability: float = 0.15  # digital silence around the word
     gain_probability: float = 0.5
     gain_low_db: float = -34.0

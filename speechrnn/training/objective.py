@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import checkpoint
-from speechrnn.training.augment import SpecAugment, mix
+from speechrnn.training.augment import SpecAugment, VocalTract, mix
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor
 from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
@@ -100,7 +100,8 @@ class Objective(nn.Module):
     def __init__(self, config: Config, recognizer: Recognizer, fabric: Fabric) -> None:
         super().__init__()
         self.config, self.recognizer, self.fabric = config, recognizer, fabric
-        self.spec_augment = SpecAugment(config.augment)
+        throats = VocalTract(config.augment, config.front_end)
+        self.spec_augment = nn.Sequential(throats, SpecAugment(config.augment))
         self.regressor = Regressor(recognizer.network.output.in_features) if config.data.hints else None
         self.teachers = Teachers(config.train.teachers, recognizer.labels, fabric.device)
         self.forget()
