@@ -100,11 +100,12 @@ def allocate(scores: Mapping[float, Score], allowed: int) -> dict[str, float] | 
 
     `scores` are what was counted at each threshold. Of thresholds that are as good, the highest is taken.
     """
+    highest_first = sorted(scores, reverse=True)
     best: dict[int, tuple[int, dict[str, float]]] = {0: (0, {})}  # by false accepts spent: cost, thresholds so far
     for word in next(iter(scores.values())).counts:
         longer: dict[int, tuple[int, dict[str, float]]] = {}
         for spent, (cost, chosen) in best.items():
-            for threshold in sorted(scores, reverse=True):
+            for threshold in highest_first:
                 counts = scores[threshold].counts[word]
                 total, whole = spent + counts.false_accepts, cost + counts.misses + counts.wrong
                 if total <= allowed and (total not in longer or whole < longer[total][0]):

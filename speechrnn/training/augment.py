@@ -231,8 +231,6 @@ class VocalTract(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, bands] -> the same shape."""
         c, clips, bands = self.config, len(frames), frames.shape[2]
-        if not c.vocal_tract_probability:
-            return frames
         factor = 1.0 + c.vocal_tract_range * (2.0 * torch.rand(clips) - 1.0)
         factor[torch.rand(clips) >= c.vocal_tract_probability] = 1.0
         heard = self.centres * factor.double()[:, None].numpy()

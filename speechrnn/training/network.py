@@ -147,7 +147,7 @@ class Recognizer(nn.Module):
         return torch.softmax(logits, dim=-1), next_state
 
     def logits(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, before the softmax; training may mask parts of the normalised frames on the way."""
+        """As `forward`, before the softmax; training may stretch and mask the normalised frames on the way."""
         states, next_state = self.states(audio, state, spec_augment)
         return self.network.readout(states), next_state
 

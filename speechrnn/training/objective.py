@@ -100,8 +100,9 @@ class Objective(nn.Module):
     def __init__(self, config: Config, recognizer: Recognizer, fabric: Fabric) -> None:
         super().__init__()
         self.config, self.recognizer, self.fabric = config, recognizer, fabric
-        throats = VocalTract(config.augment, config.front_end)
-        self.spec_augment = nn.Sequential(throats, SpecAugment(config.augment))
+        augment = config.augment
+        throats = [VocalTract(augment, config.front_end)] if augment.vocal_tract_probability else []
+        self.spec_augment = nn.Sequential(*throats, SpecAugment(augment))
         self.regressor = Regressor(recognizer.network.output.in_features) if config.data.hints else None
         self.teachers = Teachers(config.train.teachers, recognizer.labels, fabric.device)
         self.forget()
