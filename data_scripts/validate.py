@@ -1,9 +1,10 @@
 """python -m data_scripts.validate [MODEL]: all figures that a model is chosen by, on sound that it was not trained on.
 
 Clips: accuracy on the validation speakers of Speech Commands, and how far the probabilities can be believed (expected
-calibration error). Open set: other words from a set that training never reads are to be `_unknown_`; noise and music
-that training never hears are to be `_silence_`. Streams: those of `data_scripts.make_stream`, clean, noisy and with a
-faint hiss in the gaps, and speech and noise that is held out from training, as `speechrnn score` counts in them.
+calibration error). Open set: other words from a set that training never reads, and those of other sets that are kept
+away from it, are to be `_unknown_`; noise and music that training never hears are to be `_silence_`. Streams: those of
+`data_scripts.make_stream`, clean, noisy and with a faint hiss in the gaps, and speech and noise that is held out from
+training, as `speechrnn score` counts in them.
 """
 
 import json
@@ -45,6 +46,7 @@ NoiseOption = Annotated[Path | None, typer.Option(help="Noise [default: noise in
 
 PARTITION = "validation"
 UNSEEN_WORDS = ("words/spoken_digits",)  # below the data folder; no configuration in configs/ trains on any of these
+HELD_OUT_WORDS = ("words/klettres", "words/ktuberling", "words/tuxpaint")  # where they are; see docs/training.md
 UNSEEN_NOISE = ("noise/music_pyaudio",)
 NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is heard
 NOISY = 10.0  # dB, words above the noise of the noisy stream
@@ -72,6 +74,7 @@ class Folders:
     speech: Path
     noise: Path
     unseen_words: tuple[Path, ...]  # a folder for each word in each of them
+    held_out_words: tuple[Path, ...]  # recordings of other words, most of which training may have
     unseen_noise: tuple[Path, ...]
 
 
@@ -132,6 +135,11 @@ def unseen_words(folders: Iterable[Path], labels: Sequence[str]) -> list[tuple[s
     """The clips of words that are no labels."""
     found = [clip for folder in folders for clip in corpus.word_clips(folder, labels, None)]
     return [(clip.word, clip.path) for clip in found if clip.label == corpus.UNKNOWN]
+
+
+def held_out_words(folders: Iterable[Path]) -> list[tuple[str, Sound]]:
+    """Recordings of words that training leaves out (`data.unknown_folders`), by the folder that they are in."""
+    return [(folder.name, path) for folder in folders for path in corpus.held_out(audio.sound_files(folder))]
 
 
 def unseen_noise(noise: Path, whole: Sequence[Path]) -> list[tuple[str, Sound]]:
@@ -199,12 +207,15 @@ def measure(model: Model, folders: Folders) -> dict[str, Any]:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "clips": lambda: clips(model, folders.commands),
         "unseen_words": lambda: open_set(model, unseen_words(folders.unseen_words, model.labels), corpus.UNKNOWN),
+        "held_out_words": lambda: open_set(model, held_out_words(folders.held_out_words), corpus.UNKNOWN),
         "unseen_noise": lambda: open_set(model, unseen_noise(folders.noise, folders.unseen_noise), SILENCE),
         "clean_stream": words_in_stream,
         "noisy_stream": lambda: words_in_stream(snr=NOISY),
         "hissing_stream": lambda: words_in_stream(hiss=HISS),
         "held_out": lambda: stream(model, held_out_recordings(folders.speech, folders.noise)),
     }
+    if not folders.held_out_words:
+        del parts["held_out_words"]
     made: dict[str, Any] = {"model": str(model.path), "skipped": {}}
     for name, part in parts.items():
         try:
@@ -223,6 +234,7 @@ def show(made: dict[str, Any], labels: tuple[str, ...]) -> None:
         evaluate.print_table(np.array(made["clips"]["confusions"]), labels)
     for part, label, header in (
         ("unseen_words", corpus.UNKNOWN, "word never trained"),
+        ("held_out_words", corpus.UNKNOWN, "words kept away"),
         ("unseen_noise", SILENCE, "noise never trained"),
     ):
         if part in made:
@@ -272,6 +284,15 @@ def main(
             show_default=False,
         ),
     ] = None,
+    some: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--held-out-words",
+            help="Folders of recordings of other words, of which training leaves some out: those; may be repeated "
+            f"[default: {', '.join(HELD_OUT_WORDS)}, where they are]",
+            show_default=False,
+        ),
+    ] = None,
     whole: Annotated[
         list[Path] | None,
         typer.Option(
@@ -298,6 +319,7 @@ def main(
             speech=speech or data / "speech",
             noise=noise or data / "noise",
             unseen_words=tuple(words or (data / folder for folder in UNSEEN_WORDS)),
+            held_out_words=tuple(some or (data / folder for folder in HELD_OUT_WORDS if (data / folder).is_dir())),
             unseen_noise=tuple(whole or (data / folder for folder in UNSEEN_NOISE if (data / folder).is_dir())),
         )
         made = measure(recogniser, folders)

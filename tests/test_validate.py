@@ -19,7 +19,10 @@ from speechrnn.training import config, corpus
 from speechrnn.training.partition import partition
 
 RATE = 16_000
-PARTS = ("clips", "unseen_words", "unseen_noise", "clean_stream", "noisy_stream", "hissing_stream", "held_out")
+PARTS = (
+    *("clips", "unseen_words", "held_out_words", "unseen_noise"),
+    *("clean_stream", "noisy_stream", "hissing_stream", "held_out"),
+)
 HELD_OUT = next(name for name in map(str, range(40)) if partition(name) != "training")
 TRAINED = next(name for name in map(str, range(40)) if partition(name) == "training")
 
@@ -47,6 +50,9 @@ def little_of_everything(data):
     for word, example in (("seven", "marvin"), ("two", "marvin"), ("yes", "yes")):
         said(data / "words" / "spoken_digits" / word / "0.wav", example)
     said(data / "words" / "spoken_digits" / "two" / "1.wav", "stop")
+    said(data / "words" / "tuxpaint" / "animals" / f"{HELD_OUT}.wav", "marvin")
+    said(data / "words" / "tuxpaint" / f"{HELD_OUT}.wav", "left")
+    said(data / "words" / "tuxpaint" / f"{TRAINED}.wav", "stop")
     said(data / "speech" / "reader" / f"{HELD_OUT}-1-1.wav", "left")
     said(data / "speech" / "reader" / f"{TRAINED}-1-1.wav", "left")
     hum(data / "noise" / "rain" / f"{HELD_OUT}.wav", 10.0)
@@ -98,6 +104,12 @@ def test_other_words_are_to_be_unknown_and_are_named_with_what_they_were_taken_f
     assert (words["clips"], words["recall"]) == (3, pytest.approx(2 / 3))  # a "yes" is no other word
     assert words["taken_for"] == {"stop": 1}
     assert {word: row["recall"] for word, row in words["kinds"].items()} == {"seven": 1.0, "two": 0.5}
+
+
+def test_words_of_a_folder_that_training_has_a_part_of_are_those_it_leaves_out(made):
+    words = made["held_out_words"]
+    assert (words["clips"], words["recall"], words["taken_for"]) == (2, 0.5, {"left": 1})
+    assert list(words["kinds"]) == ["tuxpaint"]
 
 
 def test_noise_is_cut_into_seconds_and_what_was_trained_on_is_not_heard(made):
