@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from data_scripts.accents import LANGUAGES, accented
 from speechrnn import audio
 from speechrnn.errors import InputError
 
@@ -42,24 +43,32 @@ class Kokoro:
         """The text as float32 [samples] at 16 kHz, without the silence around it.
 
         A voice is a name, or two as "af_heart+bm_fable", which stand for the one in the middle; the first of them gives
-        the accent. Speed 1 is the usual one.
+        the accent, American or British. "af_heart@german" has the accent of a first language besides; see `accents`.
+        Speed 1 is the usual one.
 
         Raises
         ------
         InputError
-            if there is no such voice, the speed is beyond its limits, or nothing in the text can be spoken
+            if there is no such voice or accent, the speed is beyond its limits, or nothing in the text can be spoken
         """
-        names = voice.split("+")
+        speakers, at, language = voice.partition("@")
+        names = speakers.split("+")
         if not set(names) <= set(self.voices):
             known = ", ".join(self.voices)
             raise InputError(f"kokoro can't say {text!r} with voice {voice}: take one or two of {known}")
+        if at and language not in LANGUAGES:
+            raise InputError(
+                f"kokoro can't say {text!r} with voice {voice}: after @, take one of {', '.join(LANGUAGES)}"
+            )
         if not MIN_SPEED <= speed <= MAX_SPEED:
             raise InputError(
                 f"kokoro speaks {MIN_SPEED:g} to {MAX_SPEED:g} times as fast as usual, not {speed:.2g} times"
             )
         style = np.mean([self._kokoro.get_voice_style(name) for name in names], axis=0)
         try:
-            sound, rate = self._kokoro.create(text, style, speed, "en-gb" if names[0].startswith("b") else "en-us")
+            phones = self._kokoro.tokenizer.phonemize(text, "en-gb" if names[0].startswith("b") else "en-us")
+            said = accented(phones, language) if language else phones
+            sound, rate = self._kokoro.create(said, style, speed, is_phonemes=True)
         except ValueError as error:
             raise InputError(f"kokoro can't say {text!r}: {error}") from None
         return soxr.resample(sound, rate, audio.SAMPLE_RATE)

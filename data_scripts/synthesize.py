@@ -3,7 +3,8 @@
 One clip a word, or, with --takes, many in other voices, speeds and pitches: words to train on. Where commands are among
 them and words that sound alike, what tells them apart is the word and not that a machine speaks. espeak-ng makes its
 voices up; those of flite were learnt from four speakers; those of Kokoro sound much like people, and take half a second
-of computing a word, where the others take a hundredth.
+of computing a word, where the others take a hundredth. With --accents Kokoro speaks as people do whose first language
+isn't English.
 """
 
 import io
@@ -20,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from data_scripts import kokoro
+from data_scripts import accents, kokoro
 from export.writing import write
 from speechrnn import audio
 from speechrnn.cli import report_errors
@@ -95,10 +96,11 @@ def _run(command: list[str], word: str, voice: str) -> np.ndarray:
     return audio.load(spoken.stdout)
 
 
-def draw(engine: Engine, folder: Path, rng: np.random.Generator) -> tuple[str, str]:
-    """A voice at random, and what is to stand after the word, which gives it its intonation."""
+def draw(engine: Engine, folder: Path, rng: np.random.Generator, accent: bool = False) -> tuple[str, str]:
+    """A voice at random, with an accent or not, and what is to stand after the word, which gives it its intonation."""
     if engine is Engine.kokoro:
-        return "+".join(rng.choice(kokoro.read(folder).voices, 2)), str(rng.choice(INTONATIONS))
+        voice, mark = "+".join(rng.choice(kokoro.read(folder).voices, 2)), str(rng.choice(INTONATIONS))
+        return (f"{voice}@{rng.choice(accents.LANGUAGES)}" if accent else voice), mark
     parts = (FLITE_VOICES,) if engine is Engine.flite else (ACCENTS, SPEAKERS)
     return "".join(rng.choice(part) for part in parts), ""
 
@@ -123,7 +125,8 @@ def main(
         typer.Option(
             help="Of espeak-ng, as en-us, en-gb or en-us+f3 [default: en-us]; "
             f"of flite, {', '.join(FLITE_VOICES)} [default: slt]; "
-            "of kokoro, as bm_fable, or af_heart+bm_fable for the one between them [default: af_heart]",
+            "of kokoro, as bm_fable, or af_heart+bm_fable for the one between them [default: af_heart], and with the "
+            f"accent of another first language as bm_fable@german ({', '.join(accents.LANGUAGES)})",
             show_default=False,
         ),
     ] = None,
@@ -133,6 +136,9 @@ def main(
         int,
         typer.Option(min=0, help="That many of each word, DEST/WORD/0.wav and so on, in voices drawn at random"),
     ] = 0,
+    with_accents: Annotated[
+        bool, typer.Option("--accents", help="Of kokoro, each take with the accent of a first language drawn at random")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the draw of voices")] = 0,
     kokoro_folder: Annotated[
         Path, typer.Option("--kokoro", help=f"Folder with {kokoro.MODEL} and {kokoro.VOICES}")
@@ -157,10 +163,12 @@ def main(
                 raise InputError(f"--list {listed}: can't be read ({error}): name a text file of words") from None
         if not chosen:
             raise InputError("WORD: name a word, or --list a file of them")
+        if with_accents and (engine is not Engine.kokoro or not takes):
+            raise InputError("--accents: goes with --engine kokoro and --takes")
         rng = np.random.default_rng(seed)
         for word in track(chosen, "speaking", console=Console(stderr=True), disable=not takes, transient=True):
             for take in range(takes):
-                drawn, mark = draw(engine, kokoro_folder, rng)
+                drawn, mark = draw(engine, kokoro_folder, rng, with_accents)
                 drawn_speed, drawn_pitch = int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES))
                 sound = speak(word + mark, drawn, drawn_speed, drawn_pitch, engine, kokoro_folder)
                 save(sound, dest / word / f"{take}.wav")

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from data_scripts import kokoro, synthesize
+from data_scripts import accents, kokoro, synthesize
 from speechrnn import audio
 from speechrnn.errors import InputError
 
@@ -86,6 +86,32 @@ def test_the_first_voice_gives_the_accent(folder, monkeypatch):
     assert american != british
 
 
+def test_an_accent_changes_the_phones_that_are_spoken(folder, monkeypatch):
+    spoken = []
+    create = kokoro.read(folder)._kokoro.create
+    monkeypatch.setattr(
+        kokoro.read(folder)._kokoro,
+        "create",
+        lambda said, *more, **named: spoken.append(said) or create(said, *more, **named),
+    )
+    for voice in ("af_low", "af_low@german", "af_low+bm_high@spanish"):
+        kokoro.read(folder).speak("one", voice, 1.0)
+    assert spoken == ["wˌʌn", "vˌan", "wˌan"]
+
+
+def test_takes_with_accents_are_said_by_speakers_of_several_languages(tmp_path, folder, monkeypatch):
+    voices = []
+    speak = synthesize.speak
+    monkeypatch.setattr(
+        synthesize, "speak", lambda word, voice, *more: voices.append(voice) or speak(word, voice, *more)
+    )
+    arguments = ("--takes", 12, "--accents", "--engine", "kokoro", "--kokoro", folder)
+    assert run(tmp_path, "go", *arguments).exit_code == 0
+    drawn = {voice.partition("@")[2] for voice in voices}
+    assert len(drawn) > 2
+    assert drawn <= set(accents.LANGUAGES)
+
+
 def test_it_is_slower_at_a_lower_speed_and_as_long_at_a_higher_pitch(folder):
     def seconds(speed, pitch):
         sound = synthesize.speak("yes", "bm_high", speed, pitch, synthesize.Engine.kokoro, folder)
@@ -118,6 +144,9 @@ def test_without_takes_a_word_is_a_file(tmp_path, folder):
     ("arguments", "match"),
     [
         (("stop", "--voice", "nobody"), "nobody"),
+        (("stop", "--voice", "af_low@martian"), "martian"),
+        (("stop", "--voice", "af_low@"), "german"),
+        (("stop", "--accents"), "--takes"),
         (("stop", "--voice", "af_low", "--speed", "80", "--pitch", "99"), "0.5 to 2 times"),
         (("。", "--voice", "af_low"), "。"),
     ],
