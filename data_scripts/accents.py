@@ -6,40 +6,23 @@ them at once is a strong accent; a mild one is between that and none.
 
 import re
 
-DEVOICED = dict(zip(("b", "d", "ɡ", "v", "z", "ʒ", "ð"), ("p", "t", "k", "f", "s", "ʃ", "s"), strict=True))
 
-# Phones as espeak-ng writes them for en-us and en-gb, without marks of stress: what takes their place.
+def _table(pairs: str) -> dict[str, str]:
+    return {phone: said for phone, _, said in (pair.partition(">") for pair in pairs.split())}
+
+
+# Phones as espeak-ng writes them for en-us and en-gb, without marks of stress, and what takes their place.
 PHONES = {
-    "french": {
-        **{"h": "", "θ": "s", "ð": "z", "ɹ": "ʁ", "tʃ": "ʃ", "dʒ": "ʒ", "ɾ": "t"},
-        **{"ɪ": "i", "iː": "i", "ʊ": "u", "uː": "u", "ʌ": "œ", "æ": "a", "ɑː": "ɔ", "ɜː": "œʁ", "oʊ": "o", "əʊ": "o"},
-        **{"eɪ": "e", "ɚ": "œʁ"},
-    },
-    "german": {
-        **{"w": "v", "θ": "s", "ð": "z", "ɹ": "ʁ", "ɾ": "t"},
-        **{"ʌ": "a", "æ": "ɛ", "ɑː": "ɔ", "ɜː": "øɐ", "oʊ": "oː", "əʊ": "oː", "eɪ": "eː", "ɚ": "ɐ"},
-    },
-    "greek": {
-        **{"h": "x", "ɹ": "ɾ", "ʃ": "s", "ʒ": "z", "tʃ": "ʦ", "dʒ": "ʣ", "ɾ": "t"},
-        **{"ɪ": "i", "iː": "i", "ʊ": "u", "uː": "u", "ʌ": "a", "æ": "a", "ɑː": "o", "ɔ": "o", "ɔː": "o", "ɜː": "eɾ"},
-        **{"oʊ": "o", "əʊ": "o", "ə": "a", "ɚ": "eɾ"},
-    },
-    "hindi": {
-        **{"w": "ʋ", "v": "ʋ", "θ": "tʰ", "ð": "d", "ɹ": "ɾ", "t": "ʈ", "d": "ɖ", "ɾ": "ʈ"},
-        **{"ʌ": "ə", "æ": "ɛ", "ɔ": "aː", "ɔː": "aː", "ɑː": "aː", "ɜː": "əɾ", "oʊ": "oː", "əʊ": "oː", "eɪ": "eː"},
-        **{"ɚ": "əɾ"},
-    },
-    "russian": {
-        **{"w": "v", "h": "x", "θ": "s", "ð": "z", "ɹ": "r", "ŋ": "n", "ɾ": "t"},
-        **{"ɪ": "i", "iː": "i", "ʊ": "u", "uː": "u", "ʌ": "a", "æ": "ɛ", "ɑː": "o", "ɔ": "o", "ɔː": "o", "ɜː": "ɛr"},
-        **{"oʊ": "o", "əʊ": "o", "ɚ": "ar"},
-    },
-    "spanish": {
-        **{"v": "b", "h": "x", "z": "s", "ð": "d", "ɹ": "ɾ", "ʃ": "tʃ", "ʒ": "ʝ", "dʒ": "ʝ", "ɾ": "t"},
-        **{"ɪ": "i", "iː": "i", "ʊ": "u", "uː": "u", "ʌ": "a", "æ": "a", "ɑː": "o", "ɔ": "o", "ɔː": "o", "ɜː": "eɾ"},
-        **{"oʊ": "o", "əʊ": "o", "ə": "e", "ɚ": "eɾ"},
-    },
+    "french": _table("h> θ>s ð>z ɹ>ʁ tʃ>ʃ dʒ>ʒ ɾ>t ɪ>i iː>i ʊ>u uː>u ʌ>œ æ>a ɑː>ɔ ɜː>œʁ oʊ>o əʊ>o eɪ>e ɚ>œʁ"),
+    "german": _table("w>v θ>s ð>z ɹ>ʁ ɾ>t ʌ>a æ>ɛ ɑː>ɔ ɜː>øɐ oʊ>oː əʊ>oː eɪ>eː ɚ>ɐ"),
+    "greek": _table("h>x ɹ>ɾ ʃ>s ʒ>z tʃ>ʦ dʒ>ʣ ɾ>t ɪ>i iː>i ʊ>u uː>u ʌ>a æ>a ɑː>o ɔ>o ɔː>o ɜː>eɾ oʊ>o əʊ>o ə>a ɚ>eɾ"),
+    "hindi": _table("w>ʋ v>ʋ θ>tʰ ð>d ɹ>ɾ t>ʈ d>ɖ ɾ>ʈ ʌ>ə æ>ɛ ɔ>aː ɔː>aː ɑː>aː ɜː>əɾ oʊ>oː əʊ>oː eɪ>eː ɚ>əɾ"),
+    "russian": _table("w>v h>x θ>s ð>z ɹ>r ŋ>n ɾ>t ɪ>i iː>i ʊ>u uː>u ʌ>a æ>ɛ ɑː>o ɔ>o ɔː>o ɜː>ɛr oʊ>o əʊ>o ɚ>ar"),
+    "spanish": _table(
+        "v>b h>x z>s ð>d ɹ>ɾ ʃ>tʃ ʒ>ʝ dʒ>ʝ ɾ>t ɪ>i iː>i ʊ>u uː>u ʌ>a æ>a ɑː>o ɔ>o ɔː>o ɜː>eɾ oʊ>o əʊ>o ə>e ɚ>eɾ"
+    ),
 }
+DEVOICED = _table("b>p d>t ɡ>k v>f z>s ʒ>ʃ ð>s dʒ>tʃ")
 DEVOICING = ("german", "russian")  # no voiced stop or fricative ends a word
 LANGUAGES = tuple(PHONES)
 KEPT = ("aɪ", "aʊ", "ɔɪ", "tʃ", "dʒ")  # diphthongs and affricates are one phone, unless a table says otherwise
@@ -47,12 +30,15 @@ KEPT = ("aɪ", "aʊ", "ɔɪ", "tʃ", "dʒ")  # diphthongs and affricates are one
 
 def accented(phones: str, language: str) -> str:
     """Phones of an English word, stress marked, as a speaker of `language` (one of LANGUAGES) says them."""
-    table = {phone: phone for phone in KEPT} | PHONES[language]
-    longest_first = sorted(table, key=len, reverse=True)
-    said = re.sub("|".join(longest_first), lambda found: table[found[0]], phones)
+    said = _replaced({phone: phone for phone in KEPT} | PHONES[language], phones)
     if language == "spanish":
         said = re.sub(r"^s(?=[ˈˌ]?[ptkmnl])", "es", said)  # no word begins with two consonants of which the first is s
     if language in DEVOICING:
-        said = re.sub(r"dʒ(?=\W*$)", "tʃ", said)
-        said = re.sub(f"[{''.join(DEVOICED)}](?=\\W*$)", lambda found: DEVOICED[found[0]], said)
+        said = _replaced(DEVOICED, said, at=r"(?=\W*$)")
     return said
+
+
+def _replaced(table: dict[str, str], phones: str, at: str = "") -> str:
+    """Each phone of the table in one go, the longest that fits first; `at`: a pattern of what must follow."""
+    longest_first = "|".join(sorted(table, key=len, reverse=True))
+    return re.sub(f"({longest_first}){at}", lambda found: table[found[0]], phones)
