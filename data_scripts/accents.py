@@ -22,7 +22,7 @@ PHONES = {
         "v>b h>x z>s ð>d ɹ>ɾ ʃ>tʃ ʒ>ʝ dʒ>ʝ ɾ>t ɪ>i iː>i ʊ>u uː>u ʌ>a æ>a ɑː>o ɔ>o ɔː>o ɜː>eɾ oʊ>o əʊ>o ə>e ɚ>eɾ"
     ),
 }
-DEVOICED = _table("b>p d>t ɡ>k v>f z>s ʒ>ʃ ð>s dʒ>tʃ")
+DEVOICED = _table("b>p d>t ɡ>k v>f z>s ʒ>ʃ dʒ>tʃ")
 DEVOICING = ("german", "russian")  # no voiced stop or fricative ends a word
 LANGUAGES = tuple(PHONES)
 KEPT = ("aɪ", "aʊ", "ɔɪ", "tʃ", "dʒ")  # diphthongs and affricates are one phone, unless a table says otherwise
