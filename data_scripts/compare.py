@@ -15,7 +15,7 @@ held against:
 Each run is trained by `speechrnn train` and measured in torch, on the sounds of `data_scripts.validate`: networks that
 can't be exported because they need whole clips are compared too. Beside the table, OUT.json has the figures of each
 run, under a digest of its settings: a plan that was stopped goes on where it was, without the run folders if need be,
-so a long one can be done in pieces.
+so a long one can be done in pieces. The time of a clip is not kept: all networks are timed together, each time.
 """
 
 import hashlib
@@ -148,7 +148,7 @@ def run(plan: Plan, variant: str, seed: int, folder: Path, data: Path) -> dict[s
 
 
 def measure(model: Recognizer, data: Path) -> dict[str, float]:
-    """Parameters, milliseconds for a clip on one thread of this machine, and shares of right labels."""
+    """Parameters, and shares of right labels."""
 
     def right(sounds: Sequence[Sound], labels: Sequence[str]) -> torch.Tensor:
         heard = predict(model, clip_tensor(sounds, model.config.tail_seconds))
@@ -166,7 +166,6 @@ def measure(model: Recognizer, data: Path) -> dict[str, float]:
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "streamable": model.config.network.streamable,
-        "milliseconds": 1000.0 * seconds_for_a_clip(model),
         "accuracy": of_clips.float().mean().item(),
         "weakest_word": min(of_words.values()),
         "unseen_words": right(words, [corpus.UNKNOWN] * len(words)).float().mean().item(),
@@ -175,31 +174,44 @@ def measure(model: Recognizer, data: Path) -> dict[str, float]:
 
 
 @torch.no_grad()
-def seconds_for_a_clip(model: Recognizer) -> float:
-    """The median, for one clip of a second and its tail at a time, in torch on one thread."""
-    length = int((corpus.CLIP_SECONDS + model.config.tail_seconds) * SAMPLE_RATE)
-    clip = 0.1 * torch.randn(1, length, generator=torch.Generator().manual_seed(0))
-    state, threads, seconds = torch.zeros(1, model.state_size), torch.get_num_threads(), []
+def clip_milliseconds(plan: Plan) -> dict[str, float]:
+    """Of each variant's network, the median for one clip of a second and its tail at a time, in torch on one thread.
+
+    The networks take turns, so that what else the machine does slows all of them; variants of one network are one.
+    """
+    models: dict[Any, Recognizer] = {}
+    of_variant = {}
+    for variant in plan.variants:
+        config = settings.load(plan.config, plan.overrides(variant, plan.seeds[0]))
+        of_variant[variant] = network = (config.front_end, config.network, config.tail_seconds)
+        if network not in models:
+            models[network] = Recognizer(config, corpus.task_labels(config.data.task)).eval()
+    seconds: dict[Any, list[float]] = {network: [] for network in models}
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for _ in range(TIMED_CLIPS):
-        start = time.perf_counter()
-        model(clip, state)
-        seconds.append(time.perf_counter() - start)
+        for network, model in models.items():
+            length = int((corpus.CLIP_SECONDS + model.config.tail_seconds) * SAMPLE_RATE)
+            clip, state = 0.1 * torch.randn(1, length), torch.zeros(1, model.state_size)
+            start = time.perf_counter()
+            model(clip, state)
+            seconds[network].append(time.perf_counter() - start)
     torch.set_num_threads(threads)
-    return statistics.median(seconds)
+    return {variant: 1000.0 * statistics.median(seconds[network]) for variant, network in of_variant.items()}
 
 
-def table(found: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+def table(found: Mapping[str, Sequence[Mapping[str, float]]], milliseconds: Mapping[str, float]) -> str:
     """Markdown: of each variant the mean over its seeds, the lowest and highest, and the gain over the first variant.
 
     A gain is clear where the worst seed of one is better than the best seed of the other; else it is within the spread.
     Of one seed there is none.
     """
     base = next(iter(found.values()))
+    of_base = milliseconds[next(iter(found))]
+    times = {name: f"{milliseconds[name]:.1f} ({milliseconds[name] / of_base:.2f} times)" for name in found}
     rows = [["variant", "seeds", "parameters", "ms a clip", "streams", *SHARES.values()]]
     for name, runs in found.items():
-        time_of_one = statistics.mean(figures["milliseconds"] for figures in runs)
-        row = [name, str(len(runs)), f"{runs[0]['parameters']:.0f}", f"{time_of_one:.1f}"]
+        row = [name, str(len(runs)), f"{runs[0]['parameters']:.0f}", times[name]]
         row.append("yes" if runs[0]["streamable"] else "no")
         for key in SHARES:
             own, others = ([100.0 * figures[key] for figures in group] for group in (runs, base))
@@ -235,7 +247,7 @@ def main(
         if out.suffix == ".json":
             raise InputError(f"{out}: is where the figures go: name the table otherwise, as {out.with_suffix('.md')}")
         plan, kept = read_plan(plan_file), out.with_suffix(".json")
-        known = read_figures(kept)
+        known, milliseconds = read_figures(kept), clip_milliseconds(plan)
         for seed in plan.seeds:
             for variant in plan.variants:
                 say(f"{variant}, seed {seed}")
@@ -243,7 +255,7 @@ def main(
                 if name not in known:
                     known[name] = run(plan, variant, seed, runs / plan_file.stem / name, data)
                     write(kept, (json.dumps(known, indent=2) + "\n").encode())
-                write(out, table(found(plan, known)).encode())  # so far
+                write(out, table(found(plan, known), milliseconds).encode())  # so far
         typer.echo(out.read_text(encoding="utf-8"), nl=False)
 
 

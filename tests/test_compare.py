@@ -10,7 +10,7 @@ from test_validate import hum, said
 from typer.testing import CliRunner
 
 from data_scripts import compare
-from data_scripts.compare import app, digest, found, read_plan, table
+from data_scripts.compare import app, clip_milliseconds, digest, found, read_plan, table
 from speechrnn.errors import ConfigError
 from speechrnn.training.config import Config, TrainConfig
 
@@ -27,7 +27,7 @@ set = ["network.hidden_size=8"]
 
 def figures(accuracy, **others):
     return {
-        "parameters": 1000, "milliseconds": 2.0, "streamable": True, "accuracy": accuracy, "weakest_word": 0.5,
+        "parameters": 1000, "streamable": True, "accuracy": accuracy, "weakest_word": 0.5,
         "unseen_words": 0.5, "unseen_noise": 0.5, **others,
     }  # fmt: skip
 
@@ -39,15 +39,16 @@ def test_a_gain_is_clear_where_no_seed_of_one_is_as_good_as_a_seed_of_the_other(
         "perhaps": [figures(0.91), figures(0.95)],
         "worse": [figures(0.80), figures(0.89)],
     }
-    _, _, base, better, perhaps, worse = table(found).splitlines()
-    assert base.startswith("| base | 2 | 1000 | 2.0 | yes | 91.00 % (90.00 to 92.00) |")
+    _, _, base, better, perhaps, worse = table(found, {**dict.fromkeys(found, 2.0), "better": 3.0}).splitlines()
+    assert base.startswith("| base | 2 | 1000 | 2.0 (1.00 times) | yes | 91.00 % (90.00 to 92.00) |")
+    assert better.startswith("| better | 2 | 1000 | 3.0 (1.50 times) |")
     assert "| 94.00 % (93.00 to 95.00), +3.00 |" in better
     assert "| 93.00 % (91.00 to 95.00), +2.00 within the spread |" in perhaps
     assert "| 84.50 % (80.00 to 89.00), -6.50 |" in worse
 
 
 def test_one_seed_has_no_spread_and_its_gain_is_not_called_clear():
-    *_, other = table({"base": [figures(0.90)], "other": [figures(0.95)]}).splitlines()
+    *_, other = table({"base": [figures(0.90)], "other": [figures(0.95)]}, {"base": 2.0, "other": 2.0}).splitlines()
     assert "| 95.00 % (95.00 to 95.00), +5.00 of one seed |" in other
 
 
@@ -57,6 +58,14 @@ def test_a_plan_gives_each_run_its_settings(tmp_path):
     plan = read_plan(file)
     assert list(plan.variants) == ["as it is", "small"]
     assert plan.overrides("small", 2) == ["train.epochs=3", "network.hidden_size=8", "train.seed=2"]
+
+
+def test_variants_of_one_network_have_one_time_of_a_clip(tmp_path):
+    file = tmp_path / "plan.toml"
+    file.write_text(PLAN + '[[variants]]\nname = "no room"\nset = ["augment.room_probability=0.0"]')
+    milliseconds = clip_milliseconds(read_plan(file))
+    assert milliseconds["no room"] == milliseconds["as it is"] != milliseconds["small"]
+    assert min(milliseconds.values()) > 0.0
 
 
 def test_a_plan_that_was_stopped_has_all_known_seeds_in_its_table(tmp_path, monkeypatch):
@@ -125,8 +134,12 @@ set = ["network.cell=rnn"]
     assert len(made) == 2
     assert all(0.0 <= figures["accuracy"] <= 1.0 for figures in made.values())
     shutil.rmtree(tmp_path / "runs")
+    monkeypatch.setattr(compare, "clip_milliseconds", lambda plan: dict.fromkeys(plan.variants, 2.0))
     monkeypatch.setattr(compare.subprocess, "run", lambda *_, **__: pytest.fail("trained again"))
-    assert CliRunner().invoke(app, arguments).stdout == written
+    again = CliRunner().invoke(app, arguments).stdout
+    assert [line.split(" | ")[4:] for line in again.splitlines()] == [
+        line.split(" | ")[4:] for line in written.splitlines()
+    ]
     (tmp_path / "out.json").write_text("[1]")
     refused = CliRunner().invoke(app, arguments)
     assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
