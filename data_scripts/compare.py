@@ -23,10 +23,10 @@ import json
 import statistics
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,6 +45,7 @@ from export.writing import write
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
 from speechrnn.cli import check_writable, report_errors, say
+from speechrnn.cli.bench import median_times
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.model import Sound
 from speechrnn.training import checkpoint, corpus
@@ -76,6 +77,9 @@ class Plan:
     def overrides(self, variant: str, seed: int) -> list[str]:
         return [*self.set, *self.variants[variant], f"train.seed={seed}"]
 
+    def resolved(self, variant: str, seed: int) -> settings.Config:
+        return settings.load(self.config, self.overrides(variant, seed))
+
 
 def read_plan(path: Path) -> Plan:
     """Raises ConfigError, naming the file and what is wrong in it; every run's settings are checked at once."""
@@ -92,7 +96,7 @@ def read_plan(path: Path) -> Plan:
     if len(variants) != len(values["variants"]) or not plan.seeds or not variants:
         raise ConfigError(f"{path}: needs a seed, a variant, and a different name for each variant")
     for variant in variants:
-        settings.load(plan.config, plan.overrides(variant, plan.seeds[0]))
+        plan.resolved(variant, plan.seeds[0])
     return plan
 
 
@@ -102,7 +106,7 @@ def digest(plan: Plan, variant: str, seed: int) -> str:
     A setting that is as `Config` has it doesn't count, so a new one leaves the digests of earlier runs as they were.
     (Where such a default is changed, the figures kept so far are of the old one, and have to be deleted.)
     """
-    config, usual = settings.load(plan.config, plan.overrides(variant, seed)), settings.Config()
+    config, usual = plan.resolved(variant, seed), settings.Config()
     config = replace(config, name=usual.name, data=replace(config.data, sources=usual.data.sources))
     content = [_unlike(usual.to_dict(), config.to_dict()), sorted(listed(config.data.exclude))]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -179,25 +183,21 @@ def clip_milliseconds(plan: Plan) -> dict[str, float]:
 
     The networks take turns, so that what else the machine does slows all of them; variants of one network are one.
     """
-    models: dict[Any, Recognizer] = {}
-    of_variant = {}
-    for variant in plan.variants:
-        config = settings.load(plan.config, plan.overrides(variant, plan.seeds[0]))
-        of_variant[variant] = network = (config.front_end, config.network, config.tail_seconds)
-        if network not in models:
-            models[network] = Recognizer(config, corpus.task_labels(config.data.task)).eval()
-    seconds: dict[Any, list[float]] = {network: [] for network in models}
+    configs = {variant: plan.resolved(variant, plan.seeds[0]) for variant in plan.variants}
+    networks = {variant: (c.front_end, c.network, c.tail_seconds, c.data.task) for variant, c in configs.items()}
+    jobs = {networks[variant]: _hearing(config) for variant, config in configs.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for _ in range(TIMED_CLIPS):
-        for network, model in models.items():
-            length = int((corpus.CLIP_SECONDS + model.config.tail_seconds) * SAMPLE_RATE)
-            clip, state = 0.1 * torch.randn(1, length), torch.zeros(1, model.state_size)
-            start = time.perf_counter()
-            model(clip, state)
-            seconds[network].append(time.perf_counter() - start)
+    seconds = dict(zip(jobs, median_times(list(jobs.values()), TIMED_CLIPS), strict=True))
     torch.set_num_threads(threads)
-    return {variant: 1000.0 * statistics.median(seconds[network]) for variant, network in of_variant.items()}
+    return {variant: 1000.0 * seconds[network] for variant, network in networks.items()}
+
+
+def _hearing(config: settings.Config) -> Callable[[], object]:
+    """A clip of a second and its tail, heard by a network that has learnt nothing."""
+    model = Recognizer(config, corpus.task_labels(config.data.task)).eval()
+    length = int((corpus.CLIP_SECONDS + config.tail_seconds) * SAMPLE_RATE)
+    return partial(model, 0.1 * torch.randn(1, length), torch.zeros(1, model.state_size))
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, float]]], milliseconds: Mapping[str, float]) -> str:
@@ -206,12 +206,12 @@ def table(found: Mapping[str, Sequence[Mapping[str, float]]], milliseconds: Mapp
     A gain is clear where the worst seed of one is better than the best seed of the other; else it is within the spread.
     Of one seed there is none.
     """
-    base = next(iter(found.values()))
-    of_base = milliseconds[next(iter(found))]
-    times = {name: f"{milliseconds[name]:.1f} ({milliseconds[name] / of_base:.2f} times)" for name in found}
+    first, base = next(iter(found.items()))
     rows = [["variant", "seeds", "parameters", "ms a clip", "streams", *SHARES.values()]]
     for name, runs in found.items():
-        row = [name, str(len(runs)), f"{runs[0]['parameters']:.0f}", times[name]]
+        own_time, others_time = milliseconds[name], milliseconds[first]
+        row = [name, str(len(runs)), f"{runs[0]['parameters']:.0f}"]
+        row.append(f"{own_time:.1f} ({own_time / others_time:.2f} times)")
         row.append("yes" if runs[0]["streamable"] else "no")
         for key in SHARES:
             own, others = ([100.0 * figures[key] for figures in group] for group in (runs, base))

@@ -3,11 +3,9 @@
 Machines differ and are noisy: only the ratios mean anything, and they come from runs taken in turns.
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -20,23 +18,12 @@ from rich.table import Table
 
 from speechrnn import audio
 from speechrnn.cli import report_errors
+from speechrnn.cli.bench import median_times
 from speechrnn.model import Model
 from speechrnn.training import config as settings
 
 SPEECHRNN = [sys.executable, "-m", "speechrnn"]
 IMPORTS = [sys.executable, "-c", "import numpy, onnxruntime"]
-
-
-def seconds(job: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    job()
-    return time.perf_counter() - started
-
-
-def in_turns(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The median time of each job [seconds]; they take turns, after one round that isn't counted."""
-    times = [[seconds(job) for job in jobs] for _ in range(rounds + 1)][1:]
-    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def command(words: Sequence[str]) -> Callable[[], object]:
@@ -90,14 +77,14 @@ def main(
         files = audio.sound_files(folder)
         table = Table("measure", "ours", "reference", "ratio")
 
-        ours, bare = in_turns([command([*SPEECHRNN, "classify", str(files[0])]), command(IMPORTS)], 3 * rounds)
+        ours, bare = median_times([command([*SPEECHRNN, "classify", str(files[0])]), command(IMPORTS)], 3 * rounds)
         table.add_row(
             "cold start: classify one clip / import numpy, onnxruntime",
             f"{1000 * ours:.0f} ms", f"{1000 * bare:.0f} ms", f"{ours / bare:.2f} times the time",
         )  # fmt: skip
         sample = files[: max(10, len(files) // 10)]  # the reference is slow
         bulk = command([*SPEECHRNN, "classify", str(folder), "--format", "jsonl"])
-        ours, other = in_turns([bulk, tutorial(Model(), sample)], rounds)
+        ours, other = median_times([bulk, tutorial(Model(), sample)], rounds)
         rates = len(files) / ours, len(sample) / other
         table.add_row(
             f"bulk: classify {len(files)} clips, start included / librosa and torch, clip by clip",

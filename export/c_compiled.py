@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from export.benchmark import seconds
 from export.c_source import Program
 from speechrnn.card import Card
+from speechrnn.cli.bench import seconds
 from speechrnn.errors import ModelError
 from speechrnn.model import Model
 from speechrnn.training.corpus import Clip

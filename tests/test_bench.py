@@ -137,3 +137,10 @@ def test_the_machine_has_a_name():
     name = bench.processor()
     assert name == name.strip() != ""
     assert "\0" not in name
+
+
+def test_jobs_take_turns_and_the_first_round_does_not_count():
+    order = []
+    times = bench.median_times([lambda: order.append("a"), lambda: order.append("b")], 3)
+    assert order == ["a", "b"] * 4
+    assert len(times) == 2

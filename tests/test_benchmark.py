@@ -21,13 +21,6 @@ def test_it_prints_a_ratio_for_each_measure():
     assert min(ratios) > 0
 
 
-def test_jobs_take_turns_and_the_first_round_does_not_count():
-    order = []
-    times = benchmark.in_turns([lambda: order.append("a"), lambda: order.append("b")], 3)
-    assert order == ["a", "b"] * 4
-    assert len(times) == 2
-
-
 def test_made_up_clips_are_a_second_of_sound(tmp_path):
     benchmark.make_clips(tmp_path, 3)
     from speechrnn import audio

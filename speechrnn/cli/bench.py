@@ -180,7 +180,7 @@ def _noise(samples: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
 
 
-def _seconds(job: Callable[[], object]) -> float:
+def seconds(job: Callable[[], object]) -> float:
     started = time.perf_counter()
     job()
     return time.perf_counter() - started
@@ -191,8 +191,13 @@ def _in_turns(jobs: Sequence[Callable[[], object]], rounds: int, calls: int) -> 
     times: list[list[list[float]]] = [[] for _ in jobs]
     for _ in range(rounds + 1):
         for job, done in zip(jobs, times, strict=True):
-            done.append([_seconds(job) for _ in range(calls)])
+            done.append([seconds(job) for _ in range(calls)])
     return np.array(times)[:, 1:]
+
+
+def median_times(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """The median time of each job [seconds], one call in each turn."""
+    return np.median(_in_turns(jobs, rounds, 1), axis=(1, 2)).tolist()
 
 
 def _peak_memory(path: Path, seconds: list[float]) -> tuple[float | None, float | None]:
@@ -217,7 +222,7 @@ def _cold_start(path: Path, runs: int = 5) -> float:
         soundfile.write(clip, np.zeros(16_000), 16_000)
         command = [sys.executable, "-m", "speechrnn", "classify", str(clip), "--model", str(path)]
         run = lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: E731
-        return statistics.median(_seconds(run) for _ in range(runs))
+        return statistics.median(seconds(run) for _ in range(runs))
 
 
 def _recurrent_step(model: "Model") -> Callable[[], object]:
