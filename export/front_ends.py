@@ -4,9 +4,8 @@
 sines (dense), its frames folded into an even and an odd half first (half the multiplications), the STFT operator.
 """
 
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import numpy as np
@@ -21,6 +20,7 @@ from rich.table import Table
 from export.front_end import mel_power, windowed_frames
 from export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.cli.bench import in_turns, paired_ratio
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 
@@ -141,16 +141,10 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
     }
     heard = {n: tone_above_noise(front_end.tail_length + n) for n in (BLOCK, SAMPLE_RATE)}
     expected = torch.log(front_end.mel_power(torch.from_numpy(heard[SAMPLE_RATE])) + front_end.config.log_offset)
-    times: dict[tuple[str, int], list[float]] = {}
-    for _ in range(rounds):
-        for length, calls in ((BLOCK, 200), (SAMPLE_RATE, 20)):
-            for name, session in sessions.items():
-                spent = []
-                for _ in range(calls):
-                    started = time.perf_counter()
-                    session.run(None, {"heard": heard[length]})
-                    spent.append(time.perf_counter() - started)
-                times.setdefault((name, length), []).append(statistics.median(spent))
+    times = {}
+    for length, calls in ((BLOCK, 200), (SAMPLE_RATE, 20)):
+        jobs = [partial(session.run, None, {"heard": heard[length]}) for session in sessions.values()]
+        times[length] = dict(zip(sessions, in_turns(jobs, rounds, calls), strict=True))
     columns = ("way", "weights, KB", "largest error of log-mel", "block, µs", "of dense", "1 s, µs", "of dense")
     table = Table(columns[0])
     for column in columns[1:]:
@@ -160,8 +154,8 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
         error = np.abs(session.run(None, {"heard": heard[SAMPLE_RATE]})[0] - expected.numpy()).max()
         cells = [f"{weight_bytes(protos[name]) / 1000:.0f}", f"{error:.1e}"]
         for length in (BLOCK, SAMPLE_RATE):
-            ratios = [a / b for a, b in zip(times[name, length], times[reference, length], strict=True)]
-            cells += [f"{1e6 * statistics.median(times[name, length]):.0f}", f"{statistics.median(ratios):.2f}"]
+            own, others = times[length][name], times[length][reference]
+            cells += [f"{1e6 * np.median(own):.0f}", f"{paired_ratio(own, others):.2f}"]
         table.add_row(name, *cells)
     Console().print(table)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_front_end import sounds
 
-from export.front_ends import WAYS, build, tone_above_noise, weight_bytes
+from export.front_ends import WAYS, build, main, tone_above_noise, weight_bytes
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 
@@ -37,3 +37,12 @@ def test_the_way_in_use_keeps_what_stands_beside_a_loud_tone():
 
 def test_the_way_in_use_has_at_most_20_kilobytes_of_weights():
     assert weight_bytes(build(WAYS[USED], FrontEnd(FrontEndConfig()))) <= 20_000
+
+
+def test_the_table_has_every_way_and_holds_them_against_the_first(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    main(rounds=1)
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "│" in line]
+    assert [row[1].strip() for row in rows] == list(WAYS)
+    assert rows[0][5].strip() == rows[0][7].strip() == "1.00"
+    assert all(float(cell) > 0 for row in rows for cell in row[4:8])

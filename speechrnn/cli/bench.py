@@ -150,13 +150,13 @@ def block_times(models: "Sequence[Model]", steps: Sequence[Callable[[], object]]
     for i, model in enumerate(models):
         jobs.append(partial(model.stream().process, _noise(model.card.block_length)[None]))
         jobs += [steps[i]] if steps else []
-    return _in_turns(jobs, ROUNDS, BLOCKS)
+    return in_turns(jobs, ROUNDS, BLOCKS)
 
 
 def clip_times(models: "Sequence[Model]") -> np.ndarray:
     """Seconds for a clip of 1 s and its tail [model, round], in turns."""
     clip = _noise(models[0].card.sample_rate)
-    return _in_turns([partial(model.posteriors, clip) for model in models], CLIPS, 1)[:, :, 0]
+    return in_turns([partial(model.posteriors, clip) for model in models], CLIPS, 1)[:, :, 0]
 
 
 def paired_ratio(times: np.ndarray, reference: np.ndarray) -> float:
@@ -186,7 +186,7 @@ def seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _in_turns(jobs: Sequence[Callable[[], object]], rounds: int, calls: int) -> np.ndarray:
+def in_turns(jobs: Sequence[Callable[[], object]], rounds: int, calls: int) -> np.ndarray:
     """Seconds of each call [job, round, call]; the first round of each isn't counted."""
     times: list[list[list[float]]] = [[] for _ in jobs]
     for _ in range(rounds + 1):
@@ -197,7 +197,7 @@ def _in_turns(jobs: Sequence[Callable[[], object]], rounds: int, calls: int) -> 
 
 def median_times(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
     """The median time of each job [seconds], one call in each turn."""
-    return np.median(_in_turns(jobs, rounds, 1), axis=(1, 2)).tolist()
+    return np.median(in_turns(jobs, rounds, 1), axis=(1, 2)).tolist()
 
 
 def _peak_memory(path: Path, seconds: list[float]) -> tuple[float | None, float | None]:
