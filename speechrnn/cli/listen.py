@@ -1,31 +1,29 @@
 """`speechrnn listen`: sound that never ends in, a line for each word that is said out."""
 
 import contextlib
-import io
 import sys
-import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.cli.feeds import Feed, open_feed
 from speechrnn.cli.outputs import RATE, Program, Recording, check_save, write_jsonl, write_text
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
-from speechrnn.errors import AudioError, InputError
+from speechrnn.cli.view import View
+from speechrnn.errors import InputError
 
 if TYPE_CHECKING:
     from speechrnn.microphone import Microphone
     from speechrnn.spotter import Detection, Spotter
 
-PIECE_SECONDS = 0.1  # of a file that is played in real time
 LEVEL_SECONDS = 2.0  # of the latest sound, for its level and what is wrong with it
-VIEW_SECONDS = 0.125  # from one picture to the next
 
 
 class Format(StrEnum):
@@ -33,15 +31,6 @@ class Format(StrEnum):
 
     text = "text"
     jsonl = "jsonl"
-
-
-@dataclass(frozen=True)
-class Feed:
-    """Where sound comes from: its name, its pieces float32 16 kHz [samples], and the microphone if it is one."""
-
-    name: str
-    pieces: Iterable[np.ndarray]
-    microphone: "Microphone | None" = None
 
 
 def listen(
@@ -100,7 +89,7 @@ def listen(
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words)
         with contextlib.ExitStack() as stack:
-            feed = stack.enter_context(_feed(source, device, rate or RATE, realtime))
+            feed = stack.enter_context(open_feed(source, device, rate or RATE, realtime))
             recording = stack.enter_context(Recording(save)) if save else None
             live = format is Format.text and sys.stdout.isatty()
             view = stack.enter_context(View(spotter, recogniser.labels)) if live else None
@@ -111,57 +100,6 @@ def listen(
             with contextlib.suppress(KeyboardInterrupt):
                 listener.run()
         listener.summarize()
-
-
-# where sound comes from
-
-
-@contextlib.contextmanager
-def _feed(source: str | None, device: str | None, rate: int, realtime: bool) -> Iterator[Feed]:
-    if source == "-":
-        yield Feed("stdin", _pcm(rate))
-    elif source:
-        from speechrnn import audio
-
-        yield Feed(audio.source_name(source), _paced(source) if realtime else audio.blocks(source, seconds=1.0))
-    else:
-        from speechrnn.microphone import Microphone
-
-        with Microphone(device) as microphone:
-            yield Feed(microphone.device.name, microphone, microphone)
-
-
-def _pcm(rate: int) -> Iterator[np.ndarray]:
-    """Raw s16le mono on stdin, as it comes: a pipe gives what it has."""
-    from speechrnn.audio import resampler
-
-    if sys.stdin is None or sys.stdin.isatty():
-        raise AudioError("<stdin>: nothing is piped in: arecord -t raw -f S16_LE -r 16000 | speechrnn listen -")
-    resample, odd, empty = resampler(rate), b"", True
-    pipe = cast(io.BufferedReader, sys.stdin.buffer)
-    while content := pipe.read1(rate):  # at most half a second
-        content = odd + content
-        odd = content[len(content) // 2 * 2 :]
-        samples = np.frombuffer(content, "<i2", len(content) // 2).astype(np.float32) / 32_768
-        empty = False
-        yield resample(samples, False)
-    if empty:
-        raise AudioError("<stdin>: is empty (0 bytes): send it raw PCM, 16 bit, mono")
-    yield resample(np.zeros(0, np.float32), True)
-
-
-def _paced(source: str) -> Iterator[np.ndarray]:
-    """A sound file as fast as a microphone would give it."""
-    from speechrnn import audio
-
-    start, given = time.monotonic(), 0
-    for piece in audio.blocks(source, seconds=PIECE_SECONDS):
-        given += len(piece)
-        time.sleep(max(0.0, start + given / RATE - time.monotonic()))
-        yield piece
-
-
-# listening
 
 
 class Listener:
@@ -246,48 +184,3 @@ class Listener:
         if silent and not self._silent:
             say(f"{microphone.device.name}: {self.complaint}")
         self._silent = silent
-
-
-class View:
-    """What a person sees on a terminal: level, a bar for each word, the last detections."""
-
-    def __init__(self, spotter: "Spotter", labels: tuple[str, ...]) -> None:
-        from rich.live import Live
-
-        self.found: deque[Detection] = deque(maxlen=5)
-        self._spotter, self._labels = spotter, labels
-        self._live = Live(auto_refresh=False)  # a thread of its own would draw what didn't change
-        self._next = 0.0
-
-    def __enter__(self) -> "View":
-        self._live.__enter__()
-        return self
-
-    def __exit__(self, *raised: Any) -> None:
-        self._live.__exit__(None, None, None)
-
-    def update(self, listener: Listener, last: bool = False) -> None:
-        """Draw, if it is time to."""
-        if time.monotonic() >= self._next or last:
-            self._next = time.monotonic() + VIEW_SECONDS
-            self._live.update(self._picture(listener), refresh=True)
-
-    def _picture(self, listener: Listener) -> Any:
-        from rich.bar import Bar
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
-        from speechrnn.microphone import FLOOR_DBFS, measure
-
-        loudness = measure(listener.latest[-4800:]).rms if len(listener.latest) else FLOOR_DBFS
-        dropped = f", {listener.dropped} blocks dropped" if listener.dropped else ""
-        head = Text(f"{listener.feed.name}: {listener.seconds:.0f} s heard{dropped}", style="bold")
-        rows = Table.grid(padding=(0, 1))
-        rows.add_row("level", Bar(80.0, 0.0, max(0.0, 80.0 + loudness), width=40), f"{loudness:.0f} dBFS")
-        for word in self._spotter.words:
-            posterior = float(self._spotter.posterior[self._labels.index(word)])
-            style = "bold green" if posterior >= self._spotter.thresholds[word] else ""
-            rows.add_row(Text(word, style), Bar(1.0, 0.0, posterior, width=40), f"{posterior:.2f}")
-        found = Text("\n".join(f"{d.time:9.2f}  {d.label:<8}  {d.probability:.3f}" for d in self.found), "green")
-        return Group(head, rows, Text(listener.complaint, style="bold red"), found)
