@@ -17,7 +17,6 @@ from typing import Annotated
 
 import numpy as np
 import onnx
-import onnxruntime
 import typer
 
 from export.writing import write
@@ -25,6 +24,7 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.cli.classify import with_progress
 from speechrnn.errors import InputError, first_line
+from speechrnn.inference import Session, session
 from speechrnn.training import config as settings
 from speechrnn.training import corpus
 from speechrnn.training.hints import EMBEDDING_SIZE, digests
@@ -50,13 +50,10 @@ def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
 def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     """A function of a clip int16 [samples] that gives its embeddings float32 [moments, EMBEDDING_SIZE]."""
 
-    def session(name: str, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 4
+    def changed(name: str, change: Callable[[onnx.ModelProto], onnx.ModelProto]) -> Session:
         path = folder / name
         try:
-            model = change(onnx.load(path)).SerializeToString()
-            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return session(change(onnx.load(path)).SerializeToString())
         except InputError:
             raise
         except Exception as error:  # neither protobuf's exceptions nor onnxruntime's have a common class of their own
@@ -64,7 +61,7 @@ def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
                 f"{path}: can't be used ({first_line(error)}): take it from the openwakeword package"
             ) from None
 
-    mel, embedding = session(MEL, lambda model: model), session(EMBEDDING, of_any_length)
+    mel, embedding = changed(MEL, lambda model: model), changed(EMBEDDING, of_any_length)
 
     def hear(clip: np.ndarray) -> np.ndarray:
         sound = np.pad(clip, PADDING).astype(np.float32)[None]

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from export.c_source import Program
 from speechrnn.card import Card
 from speechrnn.cli.bench import seconds
 from speechrnn.errors import ModelError
+from speechrnn.inference import session
 from speechrnn.model import Model
 from speechrnn.training.corpus import Clip
 
@@ -77,15 +77,9 @@ def compiler() -> list[str] | None:
 
 
 def as_written(model: Model) -> Model:
-    """The model, computed as its graph says.
-
-    In front of a MatMul, onnxruntime takes DequantizeLinear as a leave to round what is multiplied to 8 bits too.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    """The model, computed as its graph says."""
     model = Model(model.path)
-    model.session = onnxruntime.InferenceSession(model.path, options, providers=["CPUExecutionProvider"])
+    model.session = session(model.path, as_written=True)
     return model
 
 

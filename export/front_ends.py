@@ -10,7 +10,6 @@ from typing import Annotated
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import typer
 from onnx import TensorProto, helper, numpy_helper
@@ -21,6 +20,7 @@ from export.front_end import mel_power, windowed_frames
 from export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli.bench import in_turns, paired_ratio
+from speechrnn.inference import session
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 
@@ -132,26 +132,21 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
     Example: python -m export.front_ends --rounds 50
     """
     front_end = FrontEnd(FrontEndConfig()).eval()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
     protos = {name: build(way, front_end) for name, way in WAYS.items()}
-    sessions = {
-        name: onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        for name, proto in protos.items()
-    }
+    sessions = {name: session(proto.SerializeToString()) for name, proto in protos.items()}
     heard = {n: tone_above_noise(front_end.tail_length + n) for n in (BLOCK, SAMPLE_RATE)}
     expected = torch.log(front_end.mel_power(torch.from_numpy(heard[SAMPLE_RATE])) + front_end.config.log_offset)
     times = {}
     for length, calls in ((BLOCK, 200), (SAMPLE_RATE, 20)):
-        jobs = [partial(session.run, None, {"heard": heard[length]}) for session in sessions.values()]
+        jobs = [partial(way.run, None, {"heard": heard[length]}) for way in sessions.values()]
         times[length] = dict(zip(sessions, in_turns(jobs, rounds, calls), strict=True))
     columns = ("way", "weights, KB", "largest error of log-mel", "block, µs", "of dense", "1 s, µs", "of dense")
     table = Table(columns[0])
     for column in columns[1:]:
         table.add_column(column, justify="right")
     reference = next(iter(WAYS))
-    for name, session in sessions.items():
-        error = np.abs(session.run(None, {"heard": heard[SAMPLE_RATE]})[0] - expected.numpy()).max()
+    for name, way in sessions.items():
+        error = np.abs(way.run(None, {"heard": heard[SAMPLE_RATE]})[0] - expected.numpy()).max()
         cells = [f"{weight_bytes(protos[name]) / 1000:.0f}", f"{error:.1e}"]
         for length in (BLOCK, SAMPLE_RATE):
             own, others = times[length][name], times[length][reference]

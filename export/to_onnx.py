@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import typer
 
@@ -19,6 +18,7 @@ from speechrnn import card
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import report_errors
 from speechrnn.errors import ModelError
+from speechrnn.inference import session
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
@@ -58,7 +58,7 @@ def parity(model: Recognizer, graph: bytes, trials: int = 12, seed: int = 0) -> 
 
     Sound is noise and tones at random levels, 1 to 150 blocks, 1 to 5 sounds at a time.
     """
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    exported = session(graph)
     rng = np.random.default_rng(seed)
     worst = 0.0
     for _ in range(trials):
@@ -73,7 +73,7 @@ def parity(model: Recognizer, graph: bytes, trials: int = 12, seed: int = 0) -> 
         cuts = np.unique(rng.integers(1, blocks + 1, int(rng.integers(1, 8))))
         for piece in np.split(sound, cuts * model.block_length, axis=1):
             if piece.shape[1]:
-                row, state = session.run(["probabilities", "next_state"], {"audio": piece, "state": state})
+                row, state = exported.run(["probabilities", "next_state"], {"audio": piece, "state": state})
                 rows.append(row)
         difference = np.abs(np.concatenate(rows, axis=1) - expected.numpy()).max()
         worst = float(np.maximum(worst, difference))  # max() would lose NaN

@@ -1,5 +1,6 @@
 """Spoken-command recogniser: `speechrnn.load().classify("clip.wav")`, `speechrnn.Spotter(speechrnn.load())`."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
 __all__ = ["Spotter", "load"]
 
 __version__ = "0.1.0"
+
+# From 1.29 on, onnxruntime reports to its maker unless this is set before it is imported; to turn that off afterwards
+# comes too late. Processes that this one starts inherit it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def load(path: "str | None" = None) -> "Model":

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from speechrnn import audio, card, spotter
 from speechrnn.errors import AudioError, ModelError, first_line
+from speechrnn.inference import session
 
 DEFAULT_MODEL = "gru-12"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
@@ -82,12 +82,8 @@ class Model:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = shipped(DEFAULT_MODEL) if path is None else located(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # more threads spin between blocks and gain nothing on a net of this size
-        options.log_severity_level = 4  # errors come as exceptions
         try:
-            content = self.path.read_bytes()
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self.session = session(self.path.read_bytes())
         except OSError as error:
             raise ModelError(f"{self.path}: can't be read ({error.strerror}): name an ONNX file of speechrnn") from None
         except Exception as error:  # onnxruntime's exceptions have no common class of their own

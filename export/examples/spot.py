@@ -4,10 +4,13 @@ The recording is 16 bit, mono, at 16 kHz. All settings come from the card in the
 """
 
 import json
+import os
 import sys
 import wave
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import: from 1.29 on it reports to its maker otherwise
 import onnxruntime
 
 if len(sys.argv) != 3:

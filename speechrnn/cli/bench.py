@@ -113,7 +113,7 @@ def _names(paths: list[Path]) -> list[str]:
 
 def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: float) -> list[dict]:
     """A row of figures for each model; `steps` are the bare recurrent steps that they are compared with."""
-    import onnxruntime
+    from speechrnn.inference import VERSION
 
     times = block_times(models, steps)
     rows = []
@@ -124,7 +124,7 @@ def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: fl
         row = {
             "model": str(model.path),
             "processor": processor(),
-            "onnxruntime": onnxruntime.__version__,
+            "onnxruntime": VERSION,
             "weights": str(model.card.figures.get("weights", "float32")),
             "file_MB": model.path.stat().st_size / 1e6,
             "block_ms": 1000 * middle,
@@ -227,14 +227,11 @@ def _cold_start(path: Path, runs: int = 5) -> float:
 
 def _recurrent_step(model: "Model") -> Callable[[], object]:
     """One step of a bare recurrent stack of the model's size in onnxruntime, state in and out, with random weights."""
-    import onnxruntime
+    from speechrnn.inference import session
 
-    stack = model.card.recurrent_stack(str(model.path))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(recurrent_stack(*stack), options, providers=["CPUExecutionProvider"])
-    inputs = {i.name: np.zeros(i.shape, np.float32) for i in session.get_inputs()}
-    return lambda: session.run(None, inputs)
+    step = session(recurrent_stack(*model.card.recurrent_stack(str(model.path))))
+    inputs = {i.name: np.zeros(i.shape, np.float32) for i in step.get_inputs()}
+    return lambda: step.run(None, inputs)
 
 
 def recurrent_stack(cell: str, features: int, hidden: int, layers: int) -> bytes:
