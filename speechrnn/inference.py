@@ -5,11 +5,12 @@ to its maker; that has to happen before onnxruntime is imported, so nothing else
 """
 
 import os
+from typing import TypeAlias
 
 import onnxruntime
 
 VERSION: str = onnxruntime.__version__
-Session = onnxruntime.InferenceSession
+Session: TypeAlias = onnxruntime.InferenceSession
 
 
 def session(model: bytes | str | os.PathLike[str], *, as_written: bool = False) -> Session:
