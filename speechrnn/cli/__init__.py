@@ -1,16 +1,19 @@
 """The `speechrnn` command: one module a verb, heavy imports inside the verb."""
 
 import contextlib
+import errno
 import io
+import os
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
 
-from speechrnn.errors import InputError
+from speechrnn.errors import InputError, first_line
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
@@ -63,17 +66,73 @@ def report_errors() -> Iterator[None]:
     except InputError as error:
         say(str(error))
         raise typer.Exit(2) from None
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("speechrnn"):
+    except ImportError as error:
+        if (missing := missing_package(error)) is None:
             raise
-        say(f"this needs {error.name}: pip install 'speechrnn[{'plot' if error.name == 'matplotlib' else 'train'}]'")
+        say(missing)
         raise typer.Exit(2) from None
     except BrokenPipeError:  # `speechrnn ... | head` is no error
         sys.stdout = None  # type: ignore[assignment]  # it is gone: Python must not flush it at exit
         raise typer.Exit(0) from None
+    except OSError as error:
+        say(refused_by_system(error))
+        raise typer.Exit(2) from None
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what Python says of a name with a NUL, whatever wanted to open it
+            raise
+        say("a name has a NUL in it: name another file")
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         say("stopped")
         raise typer.Exit(130) from None
+
+
+# What is installed with more than training: the extra of speechrnn, or none, that brings a package.
+EXTRAS = {"matplotlib": "[plot]", "PIL": "[plot]"} | dict.fromkeys(
+    ("numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "rich"), ""
+)
+
+
+def missing_package(error: ImportError) -> str | None:
+    """What to install, in one line, if a package of others is missing or can't be used; None if it is one of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "speechrnn", "export", "data_scripts"):
+        return None
+    reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
+    return f"this needs {package}{reason}: pip install 'speechrnn{EXTRAS.get(package, '[train]')}'"
+
+
+def explain_missing_packages() -> None:
+    """Where `python -m PACKAGE.MODULE` is starting, one line and exit code 2 for what an import at its top lacks.
+
+    Called by the package, which is imported before its module: what that imports is beyond `report_errors`.
+    """
+    if sys.argv[:1] != ["-m"]:  # what Python has there while it looks for the module
+        return
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        missing = missing_package(error) if isinstance(error, ImportError) else None
+        if missing is None:
+            sys.__excepthook__(kind, error, traceback)
+            return
+        say(missing)
+        raise SystemExit(2)
+
+    sys.excepthook = hook
+
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def refused_by_system(error: OSError, path: Path | None = None) -> str:
+    """What the system won't do with a file, in one line: a name too long, a folder that has vanished, a full disk.
+
+    `path` is what is named where the error doesn't say which file it is about.
+    """
+    named = error.filename if isinstance(error.filename, str | bytes) else path
+    reason = error.strerror or first_line(error)
+    remedy = "make room there" if error.errno in OUT_OF_SPACE else "check that it is there, or name another place"
+    return f"{os.fsdecode(named) if named is not None else 'a file'}: can't be used ({reason}): {remedy}"
 
 
 def say(message: str) -> None:
