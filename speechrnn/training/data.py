@@ -101,7 +101,8 @@ class TrainingData(Dataset):
             made = round(count * self.config.data.made_words_share)
             order += [(SPEECH, label[corpus.UNKNOWN])] * cuts + [(MADE_WORD, label[corpus.UNKNOWN])] * made
             others = self.sounds.others
-            for word in rng.choice(others, count - cuts - made, p=self.sounds.other_shares) if others else ():
+            rest = max(0, count - cuts - made)  # the two that are rounded can be one more
+            for word in rng.choice(others, rest, p=self.sounds.other_shares) if others else ():
                 order.append((int(rng.choice(self.sounds.by_word[word])), label[corpus.UNKNOWN]))
         if corpus.SILENCE in label and self.sounds.background:
             order += [(NOISE, label[corpus.SILENCE])] * round(self.clips_per_word * self.config.data.silence_share)
