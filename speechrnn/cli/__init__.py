@@ -1,9 +1,9 @@
 """The `speechrnn` command: one module a verb, heavy imports inside the verb."""
 
 import contextlib
-import errno
 import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.errors import InputError, first_line
+from speechrnn.errors import InputError, first_line, refused_by_system
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
@@ -87,10 +87,8 @@ def report_errors() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-# What is installed with more than training: the extra of speechrnn, or none, that brings a package.
-EXTRAS = {"matplotlib": "[plot]", "PIL": "[plot]"} | dict.fromkeys(
-    ("numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "rich"), ""
-)
+LIGHT = ("numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "rich")  # what speechrnn itself depends on
+PLOT = ("matplotlib", "PIL")  # what its extra "plot" brings; "train" brings all others
 
 
 def missing_package(error: ImportError) -> str | None:
@@ -99,7 +97,11 @@ def missing_package(error: ImportError) -> str | None:
     if package in ("", "speechrnn", "export", "data_scripts"):
         return None
     reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
-    return f"this needs {package}{reason}: pip install 'speechrnn{EXTRAS.get(package, '[train]')}'"
+    if package in LIGHT:
+        return f"this needs {package}{reason}: pip install {package}"
+    from speechrnn.installation import install_command
+
+    return f"this needs {package}{reason}: {install_command('plot' if package in PLOT else 'train')}"
 
 
 def explain_missing_packages() -> None:
@@ -121,20 +123,6 @@ def explain_missing_packages() -> None:
     sys.excepthook = hook
 
 
-OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def refused_by_system(error: OSError, path: Path | None = None) -> str:
-    """What the system won't do with a file, in one line: a name too long, a folder that has vanished, a full disk.
-
-    `path` is what is named where the error doesn't say which file it is about.
-    """
-    named = error.filename if isinstance(error.filename, str | bytes) else path
-    reason = error.strerror or first_line(error)
-    remedy = "make room there" if error.errno in OUT_OF_SPACE else "check that it is there, or name another place"
-    return f"{os.fsdecode(named) if named is not None else 'a file'}: can't be used ({reason}): {remedy}"
-
-
 def say(message: str) -> None:
     """A line for the person, on stderr; one line even if a path in it has a line break."""
     typer.echo(" ".join(f"speechrnn: {message}".splitlines()), err=True)
@@ -150,3 +138,20 @@ def check_writable(path: Path, option: str) -> None:
         raise InputError(f"{option} {path}: is a directory: name a file in it")
     if not has_folder:
         raise InputError(f"{option} {path}: there is no folder {path.parent}: make it first")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Before the work, not after it: can files be put into the folder, which is made with those above it if need be?"""
+    place, status = path, None
+    try:
+        while status is None:
+            try:
+                status = os.stat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                place = place.parent
+    except OSError as error:  # a name that is too long, links that lead in a circle
+        raise InputError(f"{option} {path}: can't be used ({error.strerror}): name another folder") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{option} {path}: {place} is no folder: name another one")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path}: {place} can't be written to: name another folder")
