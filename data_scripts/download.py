@@ -150,6 +150,10 @@ def fetch(url: str, part: Path, progress: Progress) -> None:
         raise InputError(
             f"{url}: connection failed ({_one_line(repr(error))}): run again to go on from there"
         ) from None
+    except InputError:
+        raise
+    except ValueError as error:  # of urllib, for what the server names in a redirect
+        raise InputError(f"{url}: the server sends on to what is no address ({_one_line(error)})") from None
     if received > MOST_BYTES:
         part.unlink()
         raise InputError(f"{url}: sends more than {MOST_BYTES:,} bytes: it is no archive of speech: give another --url")
