@@ -78,6 +78,10 @@ class Run:
     def __init__(self, config: Config, folder: Path, resume: bool, console: Console) -> None:
         self.config, self.folder = config, folder
         self.last, self.best = folder / "last.pt", folder / "best.pt"
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{folder}: TensorBoard can't write where a name isn't UTF-8: use --run-folder") from None
         if resume and not self.last.exists():
             raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
         if not resume and self.last.exists():
