@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain values only, read with `weights_only`, so that nothing in a file can run code."""
 
+import io
 import os
 import stat
 import zipfile
@@ -18,11 +19,17 @@ from speechrnn.training.network import Recognizer
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write beside, then rename: a run that is killed at any moment leaves the old file or the new one."""
     beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    packed = io.BytesIO()  # on a full disk torch itself would say something else
+    torch.save(content, packed)
+    try:
+        with beside.open("wb") as file:
+            file.write(packed.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -4,9 +4,10 @@ import csv
 import itertools
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -200,11 +201,19 @@ class Run:
         self.fabric.barrier()
         return self._best() if self.first else self.history[-1]
 
-    def _board(self) -> AbstractContextManager[SummaryWriter | None]:
+    @contextmanager
+    def _board(self) -> Iterator[SummaryWriter | None]:
         """What TensorBoard shows; the first process alone writes it."""
         if not self.first:
-            return nullcontext()
-        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history))
+            yield None
+            return
+        usual = threading.excepthook  # would show a traceback of what the thread of the writer hands on to us anyway
+        threading.excepthook = lambda given: None if isinstance(given.exc_value, OSError) else usual(given)
+        try:
+            with SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) as board:
+                yield board
+        finally:
+            threading.excepthook = usual
 
     def _prepare(self) -> None:
         """Read sound into memory, and keep the settings."""
