@@ -23,6 +23,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from speechrnn.cli import report_errors
 from speechrnn.errors import InputError
 from speechrnn.training.partition import PARTITIONS, listed_partitions, partition, partition_lists, speaker
 
@@ -232,11 +233,8 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.001, help="Length that a clip should have.")] = 1.0,
 ) -> None:
     """Check a data set. Exit code 0: nothing is wrong; 1: problems were found; 2: it can't be checked."""
-    try:
+    with report_errors():
         report = check(folder, rate=rate, seconds=seconds, watch=sys.stderr.isatty())
-    except InputError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     if format is Format.JSON:
         problems = {kind: [asdict(problem) for problem in report.of_kind(kind)] for kind in KINDS}
         typer.echo(json.dumps(asdict(report) | {"problems": problems}, indent=2))

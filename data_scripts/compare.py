@@ -23,7 +23,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,8 +47,9 @@ from speechrnn.cli import check_writable, report_errors, say
 from speechrnn.cli.bench import median_times
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.model import Sound
-from speechrnn.training import checkpoint, corpus
+from speechrnn.training import checkpoint, corpus, toml_files
 from speechrnn.training import config as settings
+from speechrnn.training.bounds import shown
 from speechrnn.training.data import clip_tensor
 from speechrnn.training.network import Recognizer
 from speechrnn.training.sounds import listed
@@ -83,21 +83,32 @@ class Plan:
 
 def read_plan(path: Path) -> Plan:
     """Raises ConfigError, naming the file and what is wrong in it; every run's settings are checked at once."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-        variants = {variant["name"]: tuple(variant.get("set", ())) for variant in values["variants"]}
-        plan = Plan(values["config"], tuple(values.get("set", ())), tuple(values["seeds"]), variants)
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}): name a plan") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: needs config, seeds and variants, each with a name ({error})") from None
-    if len(variants) != len(values["variants"]) or not plan.seeds or not variants:
-        raise ConfigError(f"{path}: needs a seed, a variant, and a different name for each variant")
+    values = toml_files.read(path)
+    variants = values.get("variants")
+    if not (isinstance(variants, list) and variants and all(isinstance(variant, dict) for variant in variants)):
+        raise ConfigError(f"{path}: needs variants, each with a name")
+    seeds, name = values.get("seeds"), values.get("config")
+    if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds) and isinstance(name, str)):
+        raise ConfigError(f"{path}: needs config, the name of a file, and seeds, a list of whole numbers")
+    changes: dict[str, tuple[str, ...]] = {}
     for variant in variants:
-        plan.resolved(variant, plan.seeds[0])
+        called = variant.get("name")
+        if not isinstance(called, str) or not called.isprintable() or "|" in called or not 0 < len(called) <= 100:
+            raise ConfigError(f"{path}: {shown(called)} is no name of a variant: one line of the table, without |")
+        if called in changes:
+            raise ConfigError(f"{path}: two variants are called {called}: give each a name of its own")
+        changes[called] = _overrides(variant.get("set", []), path)
+    plan = Plan(name, _overrides(values.get("set", []), path), tuple(seeds), changes)
+    for called in changes:
+        for seed in plan.seeds:
+            plan.resolved(called, seed)
     return plan
+
+
+def _overrides(given: Any, path: Path) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(override, str) for override in given):
+        raise ConfigError(f'{path}: set: {shown(given)} is not a list as ["train.epochs=3"]')
+    return tuple(given)
 
 
 def digest(plan: Plan, variant: str, seed: int) -> str:
@@ -124,7 +135,7 @@ def read_figures(path: Path) -> dict[str, dict[str, float]]:
         return {name: dict(figures) for name, figures in json.loads(path.read_text(encoding="utf-8")).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: can't be used ({error}): delete it, and all runs are made anew") from None
 
 

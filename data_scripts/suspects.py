@@ -40,7 +40,7 @@ def main(
             for clip, result in zip(clips, heard, strict=True)
             if not isinstance(result, AudioError) and result.posterior[clip.label] < below
         ]
-        write(output, "".join(f"{path}\n" for path in found).encode())
+        write(output, "".join(f"{path}\n" for path in found).encode(errors="surrogateescape"))
         typer.echo(f"{output}: {len(found)} of {len(clips)} clips")
 
 

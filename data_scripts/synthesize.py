@@ -10,6 +10,7 @@ isn't English.
 import io
 import shutil
 import subprocess
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +24,10 @@ from rich.progress import track
 
 from data_scripts import accents, kokoro
 from export.writing import write
-from speechrnn import audio
+from speechrnn import audio, text_files
 from speechrnn.cli import report_errors
 from speechrnn.errors import InputError
+from speechrnn.names import file_name
 
 CLIP_SECONDS = 1.0
 PEAK = 0.5
@@ -78,7 +80,9 @@ def speak(
         raise InputError(f"flite can't say {word!r} with voice {voice}: take one of {', '.join(FLITE_VOICES)}")
     if higher != 1.0:
         sound = soxr.resample(sound, audio.SAMPLE_RATE * higher, audio.SAMPLE_RATE)
-    heard = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max())
+    heard = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max(initial=0.0))
+    if not len(heard):
+        raise InputError(f"{engine} can't say {word!r} with voice {voice}: it is silent: give another word")
     sound = sound[heard[0] : heard[-1] + 1] * (PEAK / np.abs(sound).max())
     missing = max(0, int(CLIP_SECONDS * audio.SAMPLE_RATE) - len(sound))
     return np.pad(sound, (missing // 2, missing - missing // 2))
@@ -103,6 +107,21 @@ def draw(engine: Engine, folder: Path, rng: np.random.Generator, accent: bool = 
         return (f"{voice}@{rng.choice(accents.LANGUAGES)}" if accent else voice), mark
     parts = (FLITE_VOICES,) if engine is Engine.flite else (ACCENTS, SPEAKERS)
     return "".join(rng.choice(part) for part in parts), ""
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Before any is spoken: can a file or a folder be called like each word, and like no other one?
+
+    Raises
+    ------
+    InputError
+        naming the word
+    """
+    spelled: dict[str, str] = {}
+    for word in words:
+        same = spelled.setdefault(file_name(word, "WORD").casefold(), word)
+        if same != word:
+            raise InputError(f"WORD {word}: has the same file as {same} where capital letters don't count: choose one")
 
 
 def save(sound: np.ndarray, target: Path) -> None:
@@ -157,12 +176,11 @@ def main(
     with report_errors():
         chosen = list(words or [])
         if listed:
-            try:
-                chosen += [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
-            except (OSError, UnicodeDecodeError) as error:
-                raise InputError(f"--list {listed}: can't be read ({error}): name a text file of words") from None
+            lines = text_files.read(listed, "name a text file of words with --list").split("\n")
+            chosen += [line.strip() for line in lines if line.strip()]
         if not chosen:
             raise InputError("WORD: name a word, or --list a file of them")
+        check_words(chosen)
         if with_accents and (engine is not Engine.kokoro or not takes):
             raise InputError("--accents: goes with --engine kokoro and --takes")
         rng = np.random.default_rng(seed)

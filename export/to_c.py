@@ -122,6 +122,10 @@ def main(
         model = Model(model_path)
         if not model.card.words:
             raise ModelError(f"{model_path}: its model card names no words, so there is nothing to find")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a name that is too long is so before the work
+        if clips is not None:
+            corpus.evaluation_clips(clips, model.labels, "validation")  # and so are clips that aren't there
         with with_weights(model, weights) as stored:
             made = program(c_weights.read(stored), model.card, weights, model_path.name)
             told = ["not compared with the ONNX file, since there is no C compiler here"]

@@ -1,5 +1,11 @@
 """What went wrong, in one line that a user can act on. Raised where the fact is known, printed by the CLI."""
 
+import errno
+import os
+from pathlib import Path
+
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class InputError(ValueError):
     """Something given by the user can't be used. The message names it and says what to do."""
@@ -24,3 +30,14 @@ class MicrophoneError(InputError):
 def first_line(error: Exception) -> str:
     """What a library's error says, or its name: 200 characters at most, for a line of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def refused_by_system(error: OSError, path: Path | None = None) -> str:
+    """What the system won't do with a file, in one line: a name too long, a folder that has vanished, a full disk.
+
+    `path` is what is named where the error doesn't say which file it is about.
+    """
+    named = error.filename if isinstance(error.filename, str | bytes) else path
+    reason = error.strerror or first_line(error)
+    remedy = "make room there" if error.errno in OUT_OF_SPACE else "check that it is there, or name another place"
+    return f"{os.fsdecode(named) if named is not None else 'a file'}: can't be used ({reason}): {remedy}"

@@ -239,7 +239,7 @@ def test_exit_code_2_names_what_cannot_be_checked(tmp_path, format):
         result = run(folder, "--format", format)
         assert result.exit_code == 2
         assert result.stdout == ""
-        assert result.stderr.startswith(f"error: {folder} ")
+        assert result.stderr.startswith(f"speechrnn: {folder} ")
         assert result.stderr.count("\n") == 1
 
 

@@ -108,7 +108,7 @@ def assert_refused(result, *, match):
     """One line, exit code 2, no traceback."""
     assert result.exit_code == 2, result.output
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: ")
+    assert result.stderr.startswith("speechrnn: ")
     assert re.search(match, result.stderr), result.stderr
 
 
@@ -238,7 +238,7 @@ def test_full_disk_while_unpacking_keeps_the_download(server, dest, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(tarfile.TarFile, "extract", no_space)
-        assert_refused(run(dest, server.url), match="disk full")
+        assert_refused(run(dest, server.url), match="No space left on device.*make room")
     assert beside(dest) == [f"{ARCHIVE_NAME}.part"]
     assert run(dest, server.url).exit_code == 0
     assert server.sent == [len(ARCHIVE), 0]

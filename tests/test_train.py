@@ -415,7 +415,7 @@ def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(config_file, tmp_path):
-    run = start(config_file, tmp_path / "run", "train.learning_rate=1e30", "train.warmup_share=0.0")
+    run = start(config_file, tmp_path / "run", "train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0")
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
         run.fit()
     assert not (tmp_path / "run" / "last.pt").exists()
@@ -772,7 +772,7 @@ def test_two_processes_go_on_with_what_one_has_begun(alone, as_one, config_file,
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["train.learning_rate=1e30", "train.warmup_share=0.0"], "train.learning_rate"),  # when all have learnt
+        (["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"], "train.learning_rate"),  # when all have learnt
         (["data.folder=missing"], "missing"),  # when all read
     ],
 )

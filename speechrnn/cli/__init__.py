@@ -1,17 +1,20 @@
 """The `speechrnn` command: one module a verb, heavy imports inside the verb."""
 
 import contextlib
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
 
 from speechrnn import interrupts
 from speechrnn.cli import streams
-from speechrnn.errors import InputError
+from speechrnn.errors import InputError, first_line, refused_by_system
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
@@ -73,17 +76,63 @@ def report_errors() -> Iterator[None]:
         if isinstance(error, streams.OutputError):
             streams.abandon_results()
         raise typer.Exit(2) from None
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("speechrnn"):
+    except ImportError as error:
+        if (missing := missing_package(error)) is None:
             raise
-        say(f"this needs {error.name}: pip install 'speechrnn[{'plot' if error.name == 'matplotlib' else 'train'}]'")
+        say(missing)
         raise typer.Exit(2) from None
     except BrokenPipeError:  # `speechrnn ... | head` is no error
         streams.abandon_results()
         raise typer.Exit(0) from None
+    except OSError as error:
+        say(refused_by_system(error))
+        raise typer.Exit(2) from None
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what Python says of a name with a NUL, whatever wanted to open it
+            raise
+        say("a name has a NUL in it: name another file")
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         say("stopped")
         raise typer.Exit(interrupts.INTERRUPTED) from None
+
+
+LIGHT = ("numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "rich")  # what speechrnn itself depends on
+PLOT = ("matplotlib", "PIL")  # what its extra "plot" brings; "train" brings all others
+
+
+def missing_package(error: ImportError) -> str | None:
+    """What to install, in one line, if a package of others is missing or can't be used; None if it is one of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "speechrnn", "export", "data_scripts"):
+        return None
+    reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
+    if package in LIGHT:
+        return f"this needs {package}{reason}: pip install {package}"
+    from speechrnn.installation import install_command
+
+    return f"this needs {package}{reason}: {install_command('plot' if package in PLOT else 'train')}"
+
+
+def start_module() -> None:
+    """Where `python -m PACKAGE.MODULE` is starting, one line and exit code 2 for what an import at its top lacks.
+
+    And no traceback for Ctrl-C meanwhile. Called by the package, which is imported before its module: what that imports
+    is beyond `report_errors`.
+    """
+    if sys.argv[:1] != ["-m"]:  # what Python has there while it looks for the module
+        return
+    interrupts.die()
+
+    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        missing = missing_package(error) if isinstance(error, ImportError) else None
+        if missing is None:
+            sys.__excepthook__(kind, error, traceback)
+            return
+        say(missing)
+        raise SystemExit(2)
+
+    sys.excepthook = hook
 
 
 def say(message: str) -> None:
@@ -101,3 +150,20 @@ def check_writable(path: Path, option: str) -> None:
         raise InputError(f"{option} {path}: is a directory: name a file in it")
     if not has_folder:
         raise InputError(f"{option} {path}: there is no folder {path.parent}: make it first")
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Before the work, not after it: can files be put into the folder, which is made with those above it if need be?"""
+    place, status = path, None
+    try:
+        while status is None:
+            try:
+                status = os.stat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                place = place.parent
+    except OSError as error:  # a name that is too long, links that lead in a circle
+        raise InputError(f"{option} {path}: can't be used ({error.strerror}): name another folder") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{option} {path}: {place} is no folder: name another one")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path}: {place} can't be written to: name another folder")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import report_errors
+from speechrnn.cli import check_folder, report_errors
 from speechrnn.errors import InputError
 
 
@@ -73,11 +73,12 @@ def train(
         options = {"devices": devices, "strategy": strategy}
         changes = [f"train.{name}={value}" for name, value in options.items() if value is not None]
         chosen = settings.load(config, [*(set_ or []), *changes])
+        folder = run_folder or Path("runs") / chosen.name
+        check_folder(folder, "--run-folder")
         from rich.console import Console
 
         from speechrnn.training.train import Run
 
-        folder = run_folder or Path("runs") / chosen.name
         run = Run(chosen, folder, resume, Console())
         run.fit()
         if run.first:

@@ -1,1 +1,8 @@
 """The torch side: front end, network, data, augmentation, training. Needs `pip install 'speechrnn[train]'`."""
+
+import sys
+
+if sys.argv[:1] == ["-m"]:  # `python -m speechrnn.training.average`; for others it would load the command line
+    from speechrnn.cli import explain_missing_packages
+
+    explain_missing_packages()

@@ -12,7 +12,6 @@ import typer
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.training import checkpoint
-from speechrnn.training.config import from_dict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -36,8 +35,9 @@ def main(
         shares = share or [1.0 / len(checkpoints)] * len(checkpoints)
         if len(shares) != len(checkpoints) or abs(sum(shares) - 1.0) > 1e-6:
             raise InputError(f"--share: give one for each of the {len(checkpoints)} checkpoints, 1 in all")
-        contents = [checkpoint.read(path) for path in checkpoints]
-        kinds = [(c.front_end, c.network) for c in (from_dict(content["config"]) for content in contents)]
+        read = [checkpoint.recognizer(path) for path in checkpoints]  # whose weights fit their settings
+        contents = [content for _, content in read]
+        kinds = [(model.config.front_end, model.config.network) for model, _ in read]
         for path, kind, content in zip(checkpoints, kinds, contents, strict=True):
             if kind != kinds[0] or content["labels"] != contents[0]["labels"]:
                 raise ConfigError(f"{path}: is another network than {checkpoints[0]}: only like ones have a mean")

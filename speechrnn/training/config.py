@@ -2,27 +2,32 @@
 
 import json
 import math
-import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from speechrnn.errors import ConfigError
+from speechrnn.errors import ConfigError, InputError
+from speechrnn.names import file_name
+from speechrnn.training import toml_files
+from speechrnn.training.bounds import Between, Bounded, Probability, Share, Weight, shown
 
 STREAMABLE = ("gru", "lstm", "rnn")  # cells that only look back
 
 
 @dataclass(frozen=True)
-class FrontEndConfig:
+class FrontEndConfig(Bounded):
     """Log-mel parameters. Lengths in samples at 16 kHz, frequencies in Hz. One block is two hops."""
 
-    window_length: int = 400  # 25 ms, periodic Hann
-    hop_length: int = 160  # 10 ms
-    n_fft: int = 512
-    n_mels: int = 40
-    f_min: float = 20.0
-    f_max: float = 7600.0
-    log_offset: float = 1e-7  # added to the mel power before the logarithm; a little above the noise of 16 bits
+    table = "front_end."
+
+    window_length: Annotated[int, Between(32, 8192)] = 400  # 25 ms, periodic Hann
+    hop_length: Annotated[int, Between(16, 8192)] = 160  # 10 ms
+    n_fft: Annotated[int, Between(32, 8192)] = 512
+    n_mels: Annotated[int, Between(2, 256)] = 40
+    f_min: Annotated[float, Between(0.0, 8000.0)] = 20.0
+    f_max: Annotated[float, Between(1.0, 8000.0)] = 7600.0
+    # added to the mel power before the logarithm; a little above the noise of 16 bits
+    log_offset: Annotated[float, Between(1e-12, 1.0)] = 1e-7
     mel_scale: str = "htk"  # htk | slaney, whose bands are narrower and are divided by their widths (librosa's default)
 
     def __post_init__(self) -> None:
@@ -32,26 +37,32 @@ class FrontEndConfig:
                 " each must be at most the next, and n_fft even"
             )
         if self.mel_scale not in ("htk", "slaney"):
-            raise ConfigError(f"front_end.mel_scale: {self.mel_scale!r} is not one of htk, slaney")
+            raise ConfigError(f"front_end.mel_scale: {shown(self.mel_scale)} is not one of htk, slaney")
+        if self.f_min >= self.f_max:
+            raise ConfigError(f"front_end: f_min {self.f_min:g} must be below f_max {self.f_max:g}")
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(Bounded):
     """Causal 2-D convolutions and a recurrent stack; or, to compare with, a network that hears a whole clip at once."""
 
-    first_channels: int = 24
-    channels: int = 48
-    residual_layers: int = 3
-    features: int = 80  # what the recurrent stack gets for each block
+    table = "network."
+
+    first_channels: Annotated[int, Between(1, 512)] = 24
+    channels: Annotated[int, Between(1, 512)] = 48
+    residual_layers: Annotated[int, Between(0, 32)] = 3
+    features: Annotated[int, Between(1, 1024)] = 80  # what the recurrent stack gets for each block
     cell: str = "gru"  # gru | lstm | rnn; bigru, none and whisper (peer.py, whisper.py) can't listen live
-    hidden_size: int = 152
-    layers: int = 2
-    dropout: float = 0.1
+    hidden_size: Annotated[int, Between(1, 1024)] = 152
+    layers: Annotated[int, Between(1, 24)] = 2
+    dropout: Annotated[float, Between(0.0, 0.95)] = 0.1
 
     def __post_init__(self) -> None:
         known = (*STREAMABLE, "bigru", "none", "whisper")
         if self.cell not in known:
-            raise ConfigError(f"network.cell: {self.cell!r} is not one of {', '.join(known)}")
+            raise ConfigError(f"network.cell: {shown(self.cell)} is not one of {', '.join(known)}")
+        super().__post_init__()
 
     @property
     def streamable(self) -> bool:
@@ -60,8 +71,10 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Bounded):
     """Where the sound is and which words count. Relative folders are taken from the working directory."""
+
+    table = "data."
 
     folder: str = ""  # Speech Commands layout: a folder a word, _background_noise_ beside them
     task: str = "12"  # "12" | "35" | words separated by commas
@@ -70,116 +83,132 @@ class DataConfig:
     unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
     noise_folders: tuple[str, ...] = ()  # besides _background_noise_
-    made_noises: int = 0  # recordings of ten seconds, besides; see made_noise
-    unknown_share: float = 2.0  # clips of _unknown_ an epoch, in average words
-    own_words_weight: float = 1.0  # how often other words of the folder itself are drawn, against those of the others
-    speech_share: float = 0.15  # part of _unknown_ that is cut from running speech
-    made_words_share: float = 0.0  # part of _unknown_ that nobody says; see made_words
-    silence_share: float = 0.9  # clips of _silence_ an epoch, in average words
+    made_noises: Annotated[int, Between(0, 10000)] = 0  # recordings of ten seconds, besides; see made_noise
+    unknown_share: Annotated[float, Between(0.0, 100.0)] = 2.0  # clips of _unknown_ an epoch, in average words
+    # how often other words of the folder itself are drawn, against those of the others
+    own_words_weight: Annotated[float, Between(1e-3, 1e3)] = 1.0
+    speech_share: Share = 0.15  # part of _unknown_ that is cut from running speech
+    made_words_share: Share = 0.0  # part of _unknown_ that nobody says; see made_words
+    silence_share: Annotated[float, Between(0.0, 100.0)] = 0.9  # clips of _silence_ an epoch, in average words
     hints: str = ""  # a file of data_scripts.hints: what a larger network hears in each clip; see train.hint_weight
     sources: tuple[str, ...] = ()  # what the sound is and its licence, for the model card
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.speech_share + self.made_words_share > 1.0 + 1e-9:
+            raise ConfigError("data: speech_share and made_words_share must be 1 at most together")
+
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Bounded):
     """What happens to a training clip. Probabilities are per clip."""
 
-    shift_seconds: float = 0.1
-    speed_probability: float = 0.5
-    speed_range: float = 0.15
-    vocal_tract_probability: float = 0.0  # of another throat: formants higher or lower, by vocal_tract_range at most
-    vocal_tract_range: float = 0.15
-    gate_probability: float = 0.15  # digital silence around the word
-    gain_probability: float = 0.5
-    gain_low_db: float = -34.0
-    gain_high_db: float = 6.0
-    noise_probability: float = 0.7
-    snr_low_db: float = 0.0
-    snr_high_db: float = 30.0
-    room_probability: float = 0.25
-    band_limit_probability: float = 0.15
-    response_probability: float = 0.3  # a microphone, or a place for it, that muffles, thins and colours the sound
-    eight_bit_probability: float = 0.25
-    suppressor_probability: float = 0.0  # noise, and what a noise suppressor leaves of it and of the word
-    dropout_probability: float = 0.1  # pieces of the recording are lost: digital zeros
-    frequency_masks: int = 2
-    frequency_mask_bands: int = 7
-    time_masks: int = 2
-    time_mask_frames: int = 18
-    mix_probability: float = 0.0  # with another clip, 0 to 20 dB weaker: what that is, train.teachers know
+    table = "augment."
+
+    shift_seconds: Annotated[float, Between(0.0, 1.0)] = 0.1
+    speed_probability: Probability = 0.5
+    speed_range: Annotated[float, Between(0.0, 0.5)] = 0.15
+    # of another throat: formants higher or lower, by vocal_tract_range at most
+    vocal_tract_probability: Probability = 0.0
+    vocal_tract_range: Annotated[float, Between(0.0, 0.5)] = 0.15
+    gate_probability: Probability = 0.15  # digital silence around the word
+    gain_probability: Probability = 0.5
+    gain_low_db: Annotated[float, Between(-100.0, 60.0)] = -34.0
+    gain_high_db: Annotated[float, Between(-100.0, 60.0)] = 6.0
+    noise_probability: Probability = 0.7
+    snr_low_db: Annotated[float, Between(-60.0, 120.0)] = 0.0
+    snr_high_db: Annotated[float, Between(-60.0, 120.0)] = 30.0
+    room_probability: Probability = 0.25
+    band_limit_probability: Probability = 0.15
+    # a microphone, or a place for it, that muffles, thins and colours the sound
+    response_probability: Probability = 0.3
+    eight_bit_probability: Probability = 0.25
+    suppressor_probability: Probability = 0.0  # noise, and what a noise suppressor leaves of it and of the word
+    dropout_probability: Probability = 0.1  # pieces of the recording are lost: digital zeros
+    frequency_masks: Annotated[int, Between(0, 100)] = 2
+    frequency_mask_bands: Annotated[int, Between(0, 256)] = 7
+    time_masks: Annotated[int, Between(0, 100)] = 2
+    time_mask_frames: Annotated[int, Between(0, 10000)] = 18
+    mix_probability: Probability = 0.0  # with another clip, 0 to 20 dB weaker: what that is, train.teachers know
     twins: bool = False  # each clip of a batch is recorded twice, at two levels; see train.consistency
-    long_batch_probability: float = 0.15  # batches whose clips stand in up to two seconds of sound
-
-
-@dataclass(frozen=True)
-class StreamConfig:
-    """Long sequences beside the clips of a step, the state carried from one to the next. Probabilities are per row."""
-
-    rows: int = 16  # streams side by side in a step; 0: clips alone
-    seconds: float = 6.0  # of each in a step
-    weight: float = 1.0  # of the loss, against that of the clips
-    reset_probability: float = 0.05  # a fresh state rather than the one carried over
-    speech_share: float = 0.4  # rows of running speech, or of speech that starts or stops
-    joined_share: float = 0.1  # rows of words run together without a pause: no commands either
-    noise_share: float = 0.1  # rows without speech; in the others, words stand among silence, noise and other words
-    command_share: float = 0.6  # of the words of such a row, those that are commands
-    burst_share: float = 0.0  # instead of a word, a second of noise that starts and stops: `_silence_` all the same
-    gap_low_seconds: float = 0.2  # between the clips of a row
-    gap_high_seconds: float = 1.5
+    long_batch_probability: Probability = 0.15  # batches whose clips stand in up to two seconds of sound
 
     def __post_init__(self) -> None:
-        if self.rows < 0 or self.seconds < 3.0:
-            raise ConfigError("stream: rows must be 0 or more, and seconds at least 3")
-        shares = (self.speech_share, self.joined_share, self.noise_share)
-        within = all(0.0 <= share <= 1.0 for share in (self.command_share, self.burst_share))
-        if min(shares) < 0.0 or sum(shares) > 1.0 + 1e-9 or not within:
-            raise ConfigError("stream: each share must be 0 to 1, those of speech, joined words and noise together too")
-        if not 0.0 <= self.gap_low_seconds <= self.gap_high_seconds:
-            raise ConfigError("stream: gap_low_seconds must be 0 or more, and at most gap_high_seconds")
+        super().__post_init__()
+        if self.gain_low_db > self.gain_high_db or self.snr_low_db > self.snr_high_db:
+            raise ConfigError("augment: gain_low_db and snr_low_db must be at most gain_high_db and snr_high_db")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class StreamConfig(Bounded):
+    """Long sequences beside the clips of a step, the state carried from one to the next. Probabilities are per row."""
+
+    table = "stream."
+
+    rows: Annotated[int, Between(0, 1024)] = 16  # streams side by side in a step; 0: clips alone
+    seconds: Annotated[float, Between(3.0, 100.0)] = 6.0  # of each in a step
+    weight: Weight = 1.0  # of the loss, against that of the clips
+    reset_probability: Probability = 0.05  # a fresh state rather than the one carried over
+    speech_share: Share = 0.4  # rows of running speech, or of speech that starts or stops
+    joined_share: Share = 0.1  # rows of words run together without a pause: no commands either
+    noise_share: Share = 0.1  # rows without speech; in the others, words stand among silence, noise and other words
+    command_share: Share = 0.6  # of the words of such a row, those that are commands
+    burst_share: Share = 0.0  # instead of a word, a second of noise that starts and stops: `_silence_` all the same
+    gap_low_seconds: Annotated[float, Between(0.0, 60.0)] = 0.2  # between the clips of a row
+    gap_high_seconds: Annotated[float, Between(0.0, 60.0)] = 1.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.speech_share + self.joined_share + self.noise_share > 1.0 + 1e-9:
+            raise ConfigError("stream: the shares of speech, joined words and noise must be 1 at most together")
+        if self.gap_low_seconds > self.gap_high_seconds:
+            raise ConfigError("stream: gap_low_seconds must be at most gap_high_seconds")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Bounded):
     """The optimisation."""
 
-    epochs: int = 30
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    warmup_share: float = 0.03  # of all steps
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.1
-    consistency: float = 0.0  # weight of the divergence between the posteriors of twins
-    hint_weight: float = 1.0  # of the squared error of hints; see hints
+    table = "train."
+
+    epochs: Annotated[int, Between(1, 100000)] = 30
+    batch_size: Annotated[int, Between(1, 65536)] = 128
+    learning_rate: Annotated[float, Between(1e-9, 100.0)] = 3e-3
+    warmup_share: Share = 0.03  # of all steps
+    weight_decay: Annotated[float, Between(0.0, 1000.0)] = 0.02
+    label_smoothing: Annotated[float, Between(0.0, 0.95)] = 0.1
+    consistency: Weight = 0.0  # weight of the divergence between the posteriors of twins
+    hint_weight: Weight = 1.0  # of the squared error of hints; see hints
     teachers: tuple[str, ...] = ()  # checkpoints; the mean of their log posteriors is learnt besides the label
-    teacher_weight: float = 0.7  # of that, against the label
-    clip_gradient_norm: float = 2.0
-    average_decay: float = 0.999  # exponential moving average of the weights
-    workers: int = 1  # processes that prepare batches
-    threads: int = 0  # of torch; 0: one for each core
-    seed: int = 1
+    teacher_weight: Share = 0.7  # of that, against the label
+    clip_gradient_norm: Annotated[float, Between(1e-6, 1e6)] = 2.0
+    average_decay: Annotated[float, Between(0.0, 1.0)] = 0.999  # exponential moving average of the weights
+    workers: Annotated[int, Between(0, 256)] = 1  # processes that prepare batches
+    threads: Annotated[int, Between(0, 1024)] = 0  # of torch; 0: one for each core
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 1
     start_from: str = ""  # a checkpoint whose weights are the first ones, for a recipe in stages
     accelerator: str = "auto"
     freeze_normalisation: bool = False  # batch normalisation keeps its statistics: for a stage on converged weights
-    devices: int = 1  # processes, each with a GPU or a part of the cores, and a part of every batch
+    # processes, each with a GPU or a part of the cores, and a part of every batch
+    devices: Annotated[int, Between(1, 1024)] = 1
     strategy: str = "auto"  # auto | ddp: how several learn together (auto is ddp where there are several)
     precision: str = "32-true"  # 32-true | bf16-mixed | 16-mixed: in 16 bits what may be, which is faster on a GPU
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "devices"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"train.{name}: {getattr(self, name)} is less than 1")
+        super().__post_init__()
         known = {"strategy": ("auto", "ddp"), "precision": ("32-true", "bf16-mixed", "16-mixed")}
         for name, values in known.items():
             if getattr(self, name) not in values:
-                raise ConfigError(f"train.{name}: {getattr(self, name)!r} is not one of {', '.join(values)}")
+                raise ConfigError(f"train.{name}: {shown(getattr(self, name))} is not one of {', '.join(values)}")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Bounded):
     """All of it."""
 
     name: str = "model"
-    tail_seconds: float = 0.4  # digital silence after a clip, so that a word at its very end is heard out
+    # digital silence after a clip, so that a word at its very end is heard out
+    tail_seconds: Annotated[float, Between(0.0, 10.0)] = 0.4
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -188,6 +217,11 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            file_name(self.name, "name:")  # of the run folder, and of the model that is made of it
+        except InputError as error:
+            raise ConfigError(str(error)) from None
         if self.stream.rows and not self.network.streamable:
             raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
         if self.augment.mix_probability and not self.train.teachers:
@@ -217,61 +251,58 @@ class Config:
         return "".join(top) + "".join(tables)
 
 
-def _build(cls: type, values: dict[str, Any], where: str) -> Any:
-    hints = get_type_hints(cls)
-    unknown = sorted(set(values) - set(hints))
+def _build(cls: type, values: Any, where: str) -> Any:
+    hints = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where.rstrip('.') or 'settings'}: is a table of settings, not a value")
+    unknown = [key for key in values if key not in hints]
     if unknown:
-        raise ConfigError(f"{where}{unknown[0]}: no such setting; there are: {', '.join(hints)}")
-    built = {}
+        raise ConfigError(f"{where}{_word(unknown[0])}: no such setting; there are: {', '.join(hints)}")
+    built: dict[str, Any] = {}
     for key, value in values.items():
         hint, name = hints[key], f"{where}{key}"
         if isinstance(hint, type) and is_dataclass(hint):
-            if not isinstance(value, dict):
-                raise ConfigError(f"{name}: is a table of settings, not a value")
             built[key] = _build(hint, value, f"{name}.")
         elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
-                raise ConfigError(f"{name}: {value} is not a finite number")
-            built[key] = float(value)
+            built[key] = _finite(value, name)
         elif hint in (int, str, bool) and type(value) is hint:
-            built[key] = value
+            built[key] = _text(value, name) if hint is str else value
         elif hint == tuple[str, ...] and isinstance(value, list | tuple) and all(isinstance(v, str) for v in value):
-            built[key] = tuple(value)
+            built[key] = tuple(_text(v, name) for v in value)
         else:
-            raise ConfigError(f"{name}: {value!r} is not {getattr(hint, '__name__', hint)}")
+            raise ConfigError(f"{name}: {shown(value)} is not {getattr(hint, '__name__', hint)}")
     return cls(**built)
+
+
+def _word(key: Any) -> str:
+    """The name of a setting as it was written, if that can be shown."""
+    return key if isinstance(key, str) and key.isprintable() and 0 < len(key) <= 60 else shown(key)
+
+
+def _finite(value: float, name: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"{name}: {shown(value)} is not a finite number")
+    return number
+
+
+def _text(value: str, name: str) -> str:
+    """Text that can be the name of a file, and be kept in a file of TOML."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{name}: {shown(value)} is no text in UTF-8, which a TOML file must be: rename it") from None
+    if "\0" in value:
+        raise ConfigError(f"{name}: {shown(value)} has a NUL in it: take it out")
+    return value
 
 
 def from_dict(values: dict[str, Any]) -> Config:
     """Build checked settings from nested dictionaries; raises ConfigError for an unknown key or a wrong type."""
     return _build(Config, values, "")
-
-
-def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The tables of a TOML file, laid over those of its `base`, if it names one, a file beside it."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror}): give a TOML file such as configs/") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
-    base = values.pop("base", None)
-    if base is None:
-        return values
-    if not isinstance(base, str):
-        raise ConfigError(f"{path}: base: {base!r} is not the name of a TOML file")
-    above = (*above, path.resolve())
-    if (path.parent / base).resolve() in above:
-        raise ConfigError(f"{path}: base: {base} has this file as its own base: take one of the two lines out")
-    return _laid_over(_read(path.parent / base, above), values)
-
-
-def _laid_over(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    both = below | values
-    for key in below.keys() & values.keys():
-        if isinstance(below[key], dict) and isinstance(values[key], dict):
-            both[key] = _laid_over(below[key], values[key])
-    return both
 
 
 def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -285,24 +316,28 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
     ConfigError
         naming the file or the setting
     """
-    values = _read(Path(path))
+    values = toml_files.read_over_bases(Path(path))
     for override in overrides:
         key, equals, text = override.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {override}: write it as key=value, for instance train.epochs=3")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text  # a bare word is a string
         *tables, last = key.strip().split(".")
+        if not equals or not all((*tables, last)):
+            raise ConfigError(f"--set {_word(override)}: write it as key=value, for instance train.epochs=3")
         table = values
         for name in tables:
             table = table.setdefault(name, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"--set {override}: {name} is a value, not a table")
-        hint = _leaf_type(tables, last)
-        table[last] = text if hint is str and not isinstance(value, str) else value  # 12 or 1.10 as it was written
+                raise ConfigError(f"--set {_word(override)}: {_word(name)} is a value, not a table")
+        table[last] = _value(text, _leaf_type(tables, last))
     return from_dict(values)
+
+
+def _value(text: str, hint: Any) -> Any:
+    """What stands behind the = of an override: a value of TOML, or a string as it was written."""
+    try:
+        (value,) = toml_files.parse(f"value = {text}").values()
+    except ValueError:  # no TOML, or more than one value
+        return text  # a bare word is a string
+    return text if hint is str and not isinstance(value, str) else value  # 12 or 1.10 as it was written
 
 
 def _leaf_type(tables: list[str], last: str) -> Any:

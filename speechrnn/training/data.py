@@ -5,6 +5,7 @@ A batch depends on the seed, the epoch and its number alone, so it is the same h
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechrnn import audio
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.errors import ConfigError
+from speechrnn.errors import AudioError, ConfigError
 from speechrnn.model import Sound
 from speechrnn.training import corpus
 from speechrnn.training.augment import Augment
@@ -101,11 +102,24 @@ class TrainingData(Dataset):
             made = round(count * self.config.data.made_words_share)
             order += [(SPEECH, label[corpus.UNKNOWN])] * cuts + [(MADE_WORD, label[corpus.UNKNOWN])] * made
             others = self.sounds.others
-            for word in rng.choice(others, count - cuts - made, p=self.sounds.other_shares) if others else ():
+            rest = max(0, count - cuts - made)  # the two that are rounded can be one more
+            for word in rng.choice(others, rest, p=self.sounds.other_shares) if others else ():
                 order.append((int(rng.choice(self.sounds.by_word[word])), label[corpus.UNKNOWN]))
         if corpus.SILENCE in label and self.sounds.background:
             order += [(NOISE, label[corpus.SILENCE])] * round(self.clips_per_word * self.config.data.silence_share)
         self.order = [order[i] for i in rng.permutation(len(order))]
+
+    def check_batch_size(self) -> None:
+        """Raise ConfigError if a batch is larger than an epoch, with how many clips that has and what would do."""
+        if len(self):
+            return
+        twins = self.config.train.batch_size // self.clips_per_batch
+        unit, clips = twins * self.processes, len(self.order)
+        most = clips * twins // unit * unit
+        does = f"{most} or less would do" if most else "those are too few for any: add recordings"
+        raise ConfigError(
+            f"train.batch_size: {self.config.train.batch_size} is too large: an epoch has {clips} clips: {does}"
+        )
 
     def __len__(self) -> int:
         return len(self.order) // self.clips_per_batch
@@ -157,6 +171,30 @@ class TrainingData(Dataset):
 def _one_thread(_: int) -> None:
     """Not a lambda: where workers are spawned rather than forked (macOS, Windows, Python 3.14), it is pickled."""
     torch.set_num_threads(1)
+
+
+def validation_clips(folder: str, labels: Sequence[str]) -> list[corpus.Clip]:
+    """What a run is measured on; to be asked for before hours of sound are read.
+
+    Raises
+    ------
+    ConfigError, AudioError
+        if there is no such folder, or no clip of a word in it that is for validation
+    """
+    if not folder:
+        raise ConfigError("data.folder: is not set: name the folder that has a folder for each word")
+    words = set(labels) - {corpus.UNKNOWN, corpus.SILENCE}
+    try:
+        found = {clip.label for clip in corpus.word_clips(Path(folder), labels, "validation")}
+    except AudioError:
+        corpus.word_clips(Path(folder), labels, None)  # says so if it is the folder that is wrong
+        found = set()
+    if not found & words:
+        raise ConfigError(
+            f"data.folder: {folder} has no clips of its words for validation: those of a tenth of the speakers are, by"
+            " their names: add more speakers, or name clips in a validation_list.txt"
+        )
+    return corpus.evaluation_clips(folder, labels, "validation")
 
 
 def evaluation_tensors(

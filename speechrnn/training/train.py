@@ -4,9 +4,10 @@ import csv
 import itertools
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +21,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from speechrnn import pictures
-from speechrnn.errors import ConfigError
+from speechrnn.errors import ConfigError, InputError, ModelError, refused_by_system
 from speechrnn.training import checkpoint, corpus
-from speechrnn.training.config import Config, TrainConfig, from_dict
-from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors
+from speechrnn.training.config import Config, TrainConfig
+from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors, validation_clips
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import Objective, clip_logits, stream_loss
 from speechrnn.training.processes import launch, together
@@ -78,6 +79,10 @@ class Run:
     def __init__(self, config: Config, folder: Path, resume: bool, console: Console) -> None:
         self.config, self.folder = config, folder
         self.last, self.best = folder / "last.pt", folder / "best.pt"
+        try:
+            str(folder).encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{folder}: TensorBoard can't write where a name isn't UTF-8: use --run-folder") from None
         if resume and not self.last.exists():
             raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
         if not resume and self.last.exists():
@@ -125,20 +130,47 @@ class Run:
     def _load(self, path: Path, which: str) -> dict[str, Any]:
         """Put the weights of a checkpoint into the recognizer, if it is of the same kind; returns the checkpoint."""
         content = checkpoint.read(path)
-        before, now = from_dict(content["config"]), self.config
+        if which not in content:
+            raise ModelError(
+                f"{path}: holds no state of training, as a copied best.pt has none: resume from the last.pt of its run,"
+                " or begin another run from its weights with train.start_from"
+            )
+        before, now = checkpoint.settings_of(content, path), self.config
         same = (before.front_end, before.network) == (now.front_end, now.network)
         if not same or content["labels"] != list(self.labels):
             raise ConfigError(f"{path}: was trained with another network, front end or task: start a run without it")
-        self.recognizer.load_state_dict(content[which])
+        with checkpoint.checked(path):
+            self.recognizer.load_state_dict(content[which])
         return content
 
     def _restore(self) -> None:
         content = self._load(self.last, "current")
-        self.average.load_state_dict(content["average"])
-        if self.objective.regressor is not None:
-            self.objective.regressor.load_state_dict(content["regressor"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.history, self.step = content["history"], content["step"]
+        if (self.objective.regressor is not None) != ("regressor" in content):
+            raise ConfigError(f"{self.last}: was trained {'without' if self.config.data.hints else 'with'} data.hints")
+        with checkpoint.checked(self.last):
+            self.average.load_state_dict(content["average"])
+            if self.objective.regressor is not None:
+                self.objective.regressor.load_state_dict(content["regressor"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            self.history = [{str(key): float(value) for key, value in row.items()} for row in content["history"]]
+            self.step = int(content["step"])
+            if self.step < 1 or not all({"epoch", "validation_accuracy"} <= row.keys() for row in self.history):
+                raise KeyError
+
+    @contextmanager
+    def _kept_whole(self) -> Iterator[None]:
+        """A disk that is full, a folder that is gone: one line. What was written before is whole, and is gone on from.
+
+        Raises
+        ------
+        InputError
+            naming the file, or the run folder
+        """
+        try:
+            yield
+        except OSError as error:
+            again = f"; then go on with --resume from epoch {len(self.history)}" if self.last.is_file() else ""
+            raise InputError(f"{refused_by_system(error, self.folder)}{again}") from None
 
     def fit(self) -> dict[str, float]:
         """Train to the last epoch; returns the metrics of the best one (of the last one if it isn't the first process).
@@ -147,13 +179,14 @@ class Run:
         ------
         ConfigError
             if the sound can't be used, or the loss becomes infinite
+        InputError
+            if the run folder can't be written
         """
-        with together(self.fabric):
+        with together(self.fabric), self._kept_whole():
             self._prepare()
         if not self.history:
             self._measure_rates()
-        board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) if self.first else None
-        with board or nullcontext():
+        with self._kept_whole(), self._board() as board:
             for epoch in range(len(self.history), self.config.train.epochs):
                 metrics = self._epoch(epoch)
                 self.history.append(metrics)
@@ -163,12 +196,28 @@ class Run:
                     board.flush()
                     self._keep(metrics)
         if self.first:
-            self._finish()
+            with self._kept_whole():
+                self._finish()
         self.fabric.barrier()
         return self._best() if self.first else self.history[-1]
 
+    @contextmanager
+    def _board(self) -> Iterator[SummaryWriter | None]:
+        """What TensorBoard shows; the first process alone writes it."""
+        if not self.first:
+            yield None
+            return
+        usual = threading.excepthook  # would show a traceback of what the thread of the writer hands on to us anyway
+        threading.excepthook = lambda given: None if isinstance(given.exc_value, OSError) else usual(given)
+        try:
+            with SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) as board:
+                yield board
+        finally:
+            threading.excepthook = usual
+
     def _prepare(self) -> None:
         """Read sound into memory, and keep the settings."""
+        held_out = validation_clips(self.config.data.folder, self.labels) if self.first else []
         if self.first:
             self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / "config.toml").write_text(self.config.to_toml(), encoding="utf-8")
@@ -182,11 +231,9 @@ class Run:
                 self.fabric.world_size,
             )
             self.steps = self.config.train.epochs * len(self.data)
-            if not self.steps:
-                raise ConfigError("train.batch_size: is larger than an epoch has clips")
+            self.data.check_batch_size()
             if not self.first:
                 return
-            held_out = corpus.evaluation_clips(self.config.data.folder, self.labels, "validation")
             self.validation = [
                 self.fabric.to_device(t) for t in evaluation_tensors(held_out, self.labels, self.config.tail_seconds)
             ]
