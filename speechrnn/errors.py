@@ -1,8 +1,13 @@
 """What went wrong, in one line that a user can act on. Raised where the fact is known, printed by the CLI."""
 
+from speechrnn.names import printable
+
 
 class InputError(ValueError):
-    """Something given by the user can't be used. The message names it and says what to do."""
+    """Something given by the user can't be used. The message names it and says what to do, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))  # a file may be called anything
 
 
 class AudioError(InputError):
@@ -22,5 +27,5 @@ class MicrophoneError(InputError):
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, or its name: 200 characters at most, for a line of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What a library's error says, or its name: 200 characters or so, for a line of ours."""
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:200])
