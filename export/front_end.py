@@ -29,20 +29,20 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     frames = windowed_frames(graph, heard, front_end, few)
     rows = graph.constants["windows"].shape[1]
     # The real part x and the imaginary part y of each k1, and x + y: [.., rows, few] -> [.., 3 * kept, few]
-    cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(rows), many, "first")
+    cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(rows), many, c.n_fft, "first")
     total = graph.add("Sub", [cosine, sine], "first_sum")
     parts = graph.add("Concat", [total, cosine, graph.add("Neg", [sine], "first_minus")], "first_parts", axis=1)
     product = graph.add("MatMul", [graph.reshape(parts, [3 * kept, -1], "first"), frames], "first_product")
     # Times exp(-i a) = cos a - i sin a, a = 2 pi k1 n2 / n_fft, in three products of real numbers (Gauss):
     # real part (x + y) cos a - y (cos a - sin a), imaginary part (x + y) cos a - x (cos a + sin a)
-    cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(few), c.n_fft, "twiddle")
+    cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(few), c.n_fft, c.n_fft, "twiddle")
     total, less = graph.add("Add", [cosine, sine], "twiddle_sum"), graph.add("Sub", [cosine, sine], "twiddle_less")
     twiddles = graph.add("Concat", [cosine, total, less], "twiddle_parts", axis=1)
     twiddles = graph.reshape(twiddles, [3 * kept, few], "twiddles")
     product = graph.add("Mul", [product, twiddles], "twiddled")
     product = graph.reshape(product, [0, -1, kept, 3 * few], "twiddled_rows")
     # Over n2, the two differences above included: [batch, hops, kept, 2 * few], real and imaginary parts of each k2
-    cosine, sine = _turns(graph, np.arange(few)[:, None], np.arange(few), few, "second")
+    cosine, sine = _turns(graph, np.arange(few)[:, None], np.arange(few), few, c.n_fft, "second")
     total, less = graph.add("Add", [cosine, sine], "second_sum"), graph.add("Sub", [cosine, sine], "second_less")
     minus_sine = graph.add("Neg", [sine], "second_minus_sine")
     minus_cosine = graph.add("Neg", [cosine], "second_minus_cosine")
@@ -92,13 +92,23 @@ def windowed_frames(graph: Graph, heard: str, front_end: FrontEnd, columns: int,
     return graph.add("Mul", [samples, windows], "weighted_frames")
 
 
-def _turns(graph: Graph, left: np.ndarray, right: np.ndarray, turn: int, name: str) -> tuple[str, str]:
-    """Cosine and sine of 2 pi left * right / turn, in double precision.
+def _turns(graph: Graph, left: np.ndarray, right: np.ndarray, turn: int, n_fft: int, name: str) -> tuple[str, str]:
+    """Cosine and sine of 2 pi left * right / turn, in double precision; `turn` divides `n_fft`.
 
-    The file holds whole numbers; the runtime works the tables out once, when it loads them.
+    Looked up in a table of half a turn, since runtimes older than onnxruntime 1.29 have no cosine of a double. The file
+    holds whole numbers and that table; the runtime works the rest out once, when it loads them.
     """
-    factors = [graph.constant(side.astype(np.int64), f"{name}_{i}") for i, side in enumerate((left, right))]
+    whole = math.lcm(n_fft, 4)  # steps of a turn; a quarter of it is what lies between cosine and sine
+    half = graph.constant(np.cos(2.0 * np.pi * np.arange(whole // 2 + 1) / whole), "half_turn")
+    factors = [
+        graph.constant(side.astype(np.int64), f"{name}_{i}") for i, side in enumerate((left, whole // turn * right))
+    ]
     steps = graph.add("Mul", factors, f"{name}_steps")
-    steps = graph.add("Cast", [steps], f"{name}_steps_double", to=TensorProto.DOUBLE)
-    angle = graph.add("Mul", [steps, graph.constant(np.array(2.0 * np.pi / turn), f"{name}_step")], f"{name}_angle")
-    return graph.add("Cos", [angle], f"{name}_cosine"), graph.add("Sin", [angle], f"{name}_sine")
+
+    def cosine(of: str, output: str) -> str:
+        turned = graph.add("Mod", [of, graph.constant([whole], "turn")], f"{output}_turned")
+        back = graph.add("Sub", [graph.constant([whole], "turn"), turned], f"{output}_back")
+        return graph.add("Gather", [half, graph.add("Min", [turned, back], f"{output}_step")], output)
+
+    later = graph.add("Sub", [steps, graph.constant([whole // 4], "quarter_turn")], f"{name}_later")
+    return cosine(steps, f"{name}_cosine"), cosine(later, f"{name}_sine")
