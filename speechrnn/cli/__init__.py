@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from speechrnn.cli.stdout import keep_for_results
 from speechrnn.errors import InputError
+from speechrnn.names import printable
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
@@ -21,6 +23,7 @@ ModelOption = Annotated[
 
 def run() -> None:
     """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
+    keep_for_results()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 go out as they came
     app = typer.Typer(
@@ -78,7 +81,7 @@ def report_errors() -> Iterator[None]:
 
 def say(message: str) -> None:
     """A line for the person, on stderr; one line even if a path in it has a line break."""
-    typer.echo(" ".join(f"speechrnn: {message}".splitlines()), err=True)
+    typer.echo(f"speechrnn: {printable(message)}", err=True)
 
 
 def check_writable(path: Path, option: str) -> None:
