@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
 
 ATTRIBUTION = "Speech Commands, by Pete Warden, Google (arXiv:1804.03209), licensed under CC BY 4.0"
@@ -188,7 +188,7 @@ def download(
     part = archive.with_name(archive.name + ".part")
     beside = dest.with_name(f".{dest.name}.unpacking")
     columns = TextColumn("{task.description:>9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         source = archive if archive.exists() else part
         if source == part:

@@ -6,9 +6,9 @@ import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from speechrnn import names
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ModelError
+from speechrnn.text import label_fault, name_fault
 
 METADATA_KEY = "speechrnn"
 SILENCE = "_silence_"  # the label of every sound without speech
@@ -17,11 +17,11 @@ FORMAT_VERSION = 1
 # Far above what any model needs, and cheap all the same.
 MOST_CHARACTERS = 1_000_000
 MOST_LABELS = 1000
-MOST_WEIGHTS = 2**25  # of a recurrent stack, before they are multiplied by its gates
+MOST_WEIGHTS = 2**26  # of a recurrent stack, before they are multiplied by its gates
 DEEPEST = 16  # levels of lists and tables in each other
 LIMITS: dict[str, tuple[float, float]] = {
-    "block_length": (32, SAMPLE_RATE),
-    "state_size": (1, 2**20),
+    "block_length": (32, 2**14),
+    "state_size": (1, 2**23),
     "tail_seconds": (0, 10),
     "smoothing_seconds": (0, 10),
     "hysteresis": (0, 1),
@@ -128,7 +128,11 @@ def check(card: Card, source: str) -> None:
     ModelError
         as `from_json` does
     """
-    from_json(card.to_json(), source)
+    try:
+        text = card.to_json()
+    except (TypeError, ValueError, RecursionError):
+        raise ModelError(f"{source}: what it says of itself is no model card: train it again") from None
+    from_json(text, source)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -155,7 +159,7 @@ def _fault(card: dict[str, Any]) -> str:
     labels, words, thresholds = card["labels"], card["words"], card["thresholds"]
     if not 1 <= len(labels) <= MOST_LABELS or any(len(set(names)) != len(names) for names in (labels, words)):
         return f"labels: must be 1 to {MOST_LABELS}, and different; words too"
-    wrong = next(filter(None, map(names.fault, (card["name"], *labels))), "")
+    wrong = name_fault(card["name"]) or next(filter(None, map(label_fault, labels)), "")
     if wrong:
         return wrong
     if not set(words) <= set(labels) or set(words) != set(thresholds):

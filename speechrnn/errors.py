@@ -1,6 +1,6 @@
 """What went wrong, in one line that a user can act on. Raised where the fact is known, printed by the CLI."""
 
-from speechrnn.names import printable
+from speechrnn.text import printable
 
 
 class InputError(ValueError):

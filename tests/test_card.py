@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from speechrnn.card import FORMAT_VERSION, Card, from_json
 from speechrnn.errors import ModelError
-from speechrnn.names import fault
+from speechrnn.text import label_fault
 
 CARD = Card(
     name="tiny",
@@ -44,7 +44,7 @@ def changed(**values):
 
 
 words = st.lists(
-    st.text(min_size=1, max_size=8).filter(lambda text: not fault(text)), min_size=1, max_size=6, unique=True
+    st.text(min_size=1, max_size=8).filter(lambda text: not label_fault(text)), min_size=1, max_size=6, unique=True
 )
 seconds = st.floats(0, 10)
 share = st.floats(0, 1)

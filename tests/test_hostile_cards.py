@@ -2,18 +2,24 @@
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import onnx
 import pytest
-from conftest import SHARED
+import typer
+from conftest import SHARED, needs
 from test_card import CARD, changed, refusal
 from test_cli import ROOT, command, run
+from test_export import recognizer, saved
+from test_web_modules import read_cards
 
-from speechrnn import card, names
+from export import c_weights, calibrate, to_onnx
+from speechrnn import card
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.model import Model, shipped
-from speechrnn.training import config, corpus
+from speechrnn.training import corpus
 
 CASES = SHARED.parent / "cases"
 NOT_NAMES = {
@@ -35,10 +41,9 @@ NOT_NAMES = {
     "isolate": "j\u2066a",
     "half a pair": "j\ud800a",
     "not UTF-8": "j\udcffa",
-    "long": "j" * 101,
-    "option": "--to=x",
-    "times of a subtitle": "00:00.000 --> 99:00.000",
+    "long": "j" * 256,
 }
+NOT_LABELS = {"longer than a word": "j" * 101, "option": "--to=x", "times of a subtitle": "00:00.000 --> 99:00.000"}
 HONEST = [
     "ja",
     "hé là",
@@ -67,8 +72,12 @@ def named(label, field):
     )
 
 
-@pytest.mark.parametrize("field", ["name", "label", "word"])
-@pytest.mark.parametrize("name", NOT_NAMES.values(), ids=NOT_NAMES)
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [(name, field) for name in NOT_NAMES.values() for field in ("name", "label", "word")]
+    + [(name, field) for name in NOT_LABELS.values() for field in ("label", "word")],
+    ids=ascii,
+)
 def test_a_name_that_does_something_is_refused(name, field):
     line = refusal(named(name, field))
     assert "contradicts itself" in line
@@ -106,7 +115,7 @@ def test_a_threshold_that_is_no_share_is_refused(value):
         ("block_length", 31),
         ("block_length", 10**9),
         ("block_length", 320.0),
-        ("state_size", 2**20 + 1),
+        ("state_size", 2**23 + 1),
     ],
 )
 def test_what_would_cost_much_is_refused(field, value):
@@ -279,3 +288,79 @@ def test_a_case_that_went_wrong_is_refused(name):
     if not path.is_file():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {path}")
     refused(command("classify", YES, "--model", path), path)
+
+
+# where cards are made, and other doors
+
+
+@pytest.mark.parametrize("word", ["a\nb", "\x1b[31mb", "b\u202e", "--to=x", "b" * 101, "b\ud800"])
+def test_a_task_with_a_word_that_does_something_is_refused(word):
+    with pytest.raises(ConfigError) as caught:
+        corpus.task_labels(f"yes,{word},no")
+    assert str(caught.value).isprintable()
+
+
+def test_a_checkpoint_whose_card_would_be_refused_is_not_exported(tmp_path):
+    for labels in (("ja\n99", "nein"), ("ja", "ja"), ("",)):
+        model = recognizer(labels=labels)
+        with pytest.raises(ModelError, match="contradicts itself"):
+            to_onnx.export(saved(tmp_path / "best.pt", model), tmp_path / "model.onnx")
+        assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_card_that_is_no_json_is_not_written():
+    with pytest.raises(ModelError, match="no model card"):
+        card.check(replace(CARD, figures={"accuracy": object()}), "best.pt")
+
+
+def test_priors_that_are_no_numbers_are_refused(tmp_path):
+    path = with_card(tmp_path, own_card(figures={"priors": {"yes": "often"}}))
+    shown = run(path, tmp_path / "out.onnx", start=lambda: typer.run(calibrate.main))
+    refused(shown, path)
+    assert "priors" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "network", [{"hidden_size": 2**20}, {"layers": 10**9}, {"cell": "whisper"}, {"features": "many"}], ids=str
+)
+def test_the_c_program_is_not_made_of_a_network_that_no_machine_holds(network, tmp_path):
+    path = with_card(tmp_path, own_card(network=Model("gru-12-small").card.network | network))
+    with pytest.raises(ModelError, match="which network"):
+        c_weights.read(Model(path))
+
+
+def example(path):
+    argv = [sys.executable, "-I", ROOT / "export" / "examples" / "spot.py", path, YES]
+    return subprocess.run(argv, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("text", ["ESC in a label", "tail of a day", "smoothing of a day", "block of a day"])
+def test_the_example_refuses_a_bad_card(text, tmp_path):
+    shown = example(with_card(tmp_path, FILES[text]()))
+    assert (shown.returncode, shown.stdout, shown.stderr.count("\n")) == (1, "", 1)
+    assert "\x1b" not in shown.stderr
+
+
+def test_the_page_refuses_what_python_refuses():
+    """Of all names and numbers here; a dash or an arrow means nothing on a page."""
+    needs("node")
+    bad = [named(name, "label") for name in NOT_NAMES.values()]
+    bad += [
+        changed(**{field: value})
+        for field in (*card.LIMITS, "sample_rate")
+        for value in (True, None, "1", [1], {}, 10**40, -1)
+    ]
+    bad += [changed(thresholds=value) for value in (None, [], {}, {"ja": True, "nein": 1}, {"ja": 0, "nein": 1})]
+    bad += [changed(words=["ja", "ja"]), changed(labels=[f"word {i}" for i in range(1001)])]
+    good = [named(name, "label") for name in HONEST]
+    answers = read_cards(*(in_a_file(text) for text in bad + good))
+    assert [isinstance(answer, str) for answer in answers] == [True] * len(bad) + [False] * len(good)
+    assert all(answer.isprintable() for answer in answers if isinstance(answer, str))
+    [answer] = read_cards(in_a_file("A").replace(b"A", b"\xff"))
+    assert answer == "Its model card is not UTF-8: export the model again."
+
+
+def in_a_file(text):
+    proto = onnx.ModelProto()
+    proto.metadata_props.add(key=card.METADATA_KEY, value=text)
+    return proto.SerializeToString()

@@ -12,7 +12,7 @@ import typer
 
 from speechrnn.cli.stdout import keep_for_results
 from speechrnn.errors import InputError
-from speechrnn.names import printable
+from speechrnn.text import printable
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[

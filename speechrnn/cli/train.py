@@ -73,12 +73,11 @@ def train(
         options = {"devices": devices, "strategy": strategy}
         changes = [f"train.{name}={value}" for name, value in options.items() if value is not None]
         chosen = settings.load(config, [*(set_ or []), *changes])
-        from rich.console import Console
-
+        from speechrnn.cli.terminal import plain_console
         from speechrnn.training.train import Run
 
         folder = run_folder or Path("runs") / chosen.name
-        run = Run(chosen, folder, resume, Console())
+        run = Run(chosen, folder, resume, plain_console())
         run.fit()
         if run.first:
             typer.echo(f"export it: python -m export.to_onnx {run.best} {chosen.name}.onnx")

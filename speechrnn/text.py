@@ -1,8 +1,9 @@
-"""Names from outside (files, devices, labels of a model), made fit for a line on a terminal, or refused."""
+"""Text from outside (names of files, devices, labels), made fit for a line on a terminal, or refused."""
 
 import re
 
-LONGEST = 100  # characters of a label or a model's name
+LONGEST_NAME = 255  # characters of a model's name
+LONGEST_LABEL = 100
 
 # What moves the cursor, colours, ends a line, or turns the writing direction round: C0, DEL and C1, the separators of
 # lines and paragraphs, the controls of bidirectional text. And halves of surrogate pairs, which no encoding holds;
@@ -20,18 +21,20 @@ def printable(text: str, *, surrogates: bool = False) -> str:
     return (_CONTROL if surrogates else _UNPRINTABLE).sub(lambda found: repr(found[0])[1:-1], text)
 
 
-def fault(name: str) -> str:
-    """What is wrong with a label, a word or the name of a model, as in "'\\x1b': has a control character"; or nothing.
-
-    They end in file names, in label tracks and subtitles, in arguments of programs and on terminals.
-    """
+def name_fault(name: str, longest: int = LONGEST_NAME) -> str:
+    r"""What is wrong with the name of a model, as in `'\x1b': has a control character`; empty if nothing is."""
     shown = repr(name if len(name) <= 40 else f"{name[:40]}...")
     if not name or name != name.strip():
         return f"{shown}: is empty, or begins or ends with a space"
-    if len(name) > LONGEST:
-        return f"{shown}: is longer than {LONGEST} characters"
+    if len(name) > longest:
+        return f"{shown}: is longer than {longest} characters"
     if _UNPRINTABLE.search(name):
         return f"{shown}: has a control character"
-    if name.startswith("-") or "-->" in name:  # an option of a program; the times of a subtitle
-        return f"{shown}: begins with a dash, or has an arrow in it"
     return ""
+
+
+def label_fault(label: str) -> str:
+    """The same for a label, which also ends in tracks, in subtitles and in the arguments of programs."""
+    if label.startswith("-") or "-->" in label:
+        return f"{label[:40]!r}: begins with a dash, or has the arrow of a subtitle in it"
+    return name_fault(label, LONGEST_LABEL)
