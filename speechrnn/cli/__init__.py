@@ -1,7 +1,6 @@
 """The `speechrnn` command: one module a verb, heavy imports inside the verb."""
 
 import contextlib
-import io
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -10,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli.stdout import keep_for_results
+from speechrnn import interrupts
+from speechrnn.cli import streams
 from speechrnn.errors import InputError
 from speechrnn.text import printable
 
@@ -23,9 +23,6 @@ ModelOption = Annotated[
 
 def run() -> None:
     """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
-    keep_for_results()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names that are no UTF-8 go out as they came
     app = typer.Typer(
         name="speechrnn",
         help="Hear spoken commands: label clips, look at what the network hears, train and measure models.",
@@ -37,7 +34,15 @@ def run() -> None:
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for verb in (asked,) if asked in VERBS else VERBS:
         app.command(verb)(getattr(import_module(f"speechrnn.cli.{verb}"), verb))
-    app()
+    try:
+        with report_errors():  # also around what typer prints by itself
+            app()
+    except typer.Exit as ended:
+        interrupts.leave(ended.exit_code)
+    except SystemExit as ended:
+        if interrupts.was_pressed():
+            interrupts.leave(ended.code if isinstance(ended.code, int) else 1)
+        raise
 
 
 def _print_version(wanted: bool) -> None:
@@ -60,11 +65,14 @@ def _version(
 def report_errors() -> Iterator[None]:
     """What the user gave is no good: one line on stderr, exit code 2, no traceback."""
     try:
+        streams.prepare()
+        interrupts.take()
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
+        sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
     except InputError as error:
         say(str(error))
+        if isinstance(error, streams.OutputError):
+            streams.abandon_results()
         raise typer.Exit(2) from None
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("speechrnn"):
@@ -72,11 +80,11 @@ def report_errors() -> Iterator[None]:
         say(f"this needs {error.name}: pip install 'speechrnn[{'plot' if error.name == 'matplotlib' else 'train'}]'")
         raise typer.Exit(2) from None
     except BrokenPipeError:  # `speechrnn ... | head` is no error
-        sys.stdout = None  # type: ignore[assignment]  # it is gone: Python must not flush it at exit
+        streams.abandon_results()
         raise typer.Exit(0) from None
     except KeyboardInterrupt:
         say("stopped")
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupts.INTERRUPTED) from None
 
 
 def say(message: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.cli.streams import standard_input
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 
@@ -94,7 +95,7 @@ def find(paths: Iterable[str]) -> tuple[list[str], int]:
 
 
 def _stdin() -> io.BytesIO:
-    sound = io.BytesIO(sys.stdin.buffer.read())
+    sound = io.BytesIO(standard_input().read())
     sound.name = "<stdin>"  # what messages call it
     return sound
 

@@ -13,6 +13,7 @@ import typer
 
 from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
+from speechrnn.cli.streams import standard_input
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.text import printable
@@ -93,7 +94,7 @@ def detections(spotter: "Spotter", recording: str) -> Iterator["Detection"]:
     from speechrnn import audio
 
     spotter.reset()
-    source = sys.stdin.buffer if recording == "-" else recording
+    source = standard_input() if recording == "-" else recording
     for piece in _with_progress(audio.blocks(source), recording):
         yield from spotter.process(piece)
     yield from spotter.finish()
