@@ -364,3 +364,13 @@ def in_a_file(text):
     proto = onnx.ModelProto()
     proto.metadata_props.add(key=card.METADATA_KEY, value=text)
     return proto.SerializeToString()
+
+
+def test_no_program_is_started_for_a_label_with_a_nul(tmp_path):
+    """An environment can't hold it: it would have been a traceback at the first detection."""
+    values = json.loads(own_card())
+    values["labels"][0] = values["words"][0] = "y\0es"
+    values["thresholds"] = dict.fromkeys(values["words"], 0.5)
+    path = with_card(tmp_path, json.dumps(values))
+    refused(run("listen", YES, "--model", path, "--exec", f"touch {tmp_path / 'started'}"), path)
+    assert not (tmp_path / "started").exists()
