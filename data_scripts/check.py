@@ -22,9 +22,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
 from speechrnn.cli import report_errors
 from speechrnn.errors import InputError
+from speechrnn.text import printable
 from speechrnn.training.partition import PARTITIONS, listed_partitions, partition, partition_lists, speaker
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
@@ -206,16 +208,23 @@ def check(folder: str | os.PathLike[str], *, rate: int = 16000, seconds: float =
     )
 
 
+def _plain(text: str) -> str:
+    """Text without a meaning for rich, or for the terminal."""
+    return escape(printable(text))
+
+
 def show(report: Report) -> None:
     """Print the report as two tables: what is wrong, and how the words are spread."""
-    wrong = Table("problem", "count", "for example", title=f"{report.folder}: problems", title_justify="left")
+    wrong = Table(
+        "problem", "count", "for example", title=Text(f"{printable(report.folder)}: problems"), title_justify="left"
+    )
     for kind, meaning in KINDS.items():
         problems = report.of_kind(kind)
-        examples = "\n".join(f"{escape(problem.where)}: {escape(problem.detail)}" for problem in problems[:EXAMPLES])
+        examples = "\n".join(f"{_plain(problem.where)}: {_plain(problem.detail)}" for problem in problems[:EXAMPLES])
         wrong.add_row(kind, str(len(problems)), examples or f"[dim]none ({meaning})")
     spread = Table("word", *PARTITIONS, title="clips (speakers) of each word", title_justify="left")
     for row in report.balance:
-        spread.add_row(escape(row.word), *(f"{row.clips[key]} ({row.speakers[key]})" for key in PARTITIONS))
+        spread.add_row(_plain(row.word), *(f"{row.clips[key]} ({row.speakers[key]})" for key in PARTITIONS))
     totals = f"{report.files} files, {report.seconds / 3600:.2f} h, {report.speakers} speakers"
     Console().print(wrong, spread, f"{totals}, {len(report.problems)} problems", sep="\n")
 

@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from speechrnn.cli import report_errors
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, refused_by_system
 
 ATTRIBUTION = "Speech Commands, by Pete Warden, Google (arXiv:1804.03209), licensed under CC BY 4.0"
@@ -287,7 +287,7 @@ def download(
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         os.lstat(beside)  # a name that is too long is too long before the download
     columns = TextColumn("{task.description:>9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
-    console = Console(stderr=True)
+    console = plain_console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
         source = archive if archive.exists() else part
         if source == part:

@@ -19,13 +19,13 @@ import numpy as np
 import soundfile
 import soxr
 import typer
-from rich.console import Console
 from rich.progress import track
 
 from data_scripts import accents, kokoro
 from export.writing import write
 from speechrnn import audio, text_files
 from speechrnn.cli import report_errors
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
 from speechrnn.names import file_name
 
@@ -184,7 +184,7 @@ def main(
         if with_accents and (engine is not Engine.kokoro or not takes):
             raise InputError("--accents: goes with --engine kokoro and --takes")
         rng = np.random.default_rng(seed)
-        for word in track(chosen, "speaking", console=Console(stderr=True), disable=not takes, transient=True):
+        for word in track(chosen, "speaking", console=plain_console(stderr=True), disable=not takes, transient=True):
             for take in range(takes):
                 drawn, mark = draw(engine, kokoro_folder, rng, with_accents)
                 drawn_speed, drawn_pitch = int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES))

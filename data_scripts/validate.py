@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from data_scripts.make_stream import held_out_noise, make_stream, save
@@ -28,6 +27,7 @@ from speechrnn.card import SILENCE
 from speechrnn.cli import check_writable, evaluate, report_errors, say
 from speechrnn.cli.classify import with_progress
 from speechrnn.cli.score import ListeningProgress, figures
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.model import Model, Sound
 from speechrnn.recordings import IntervalAccuracy, Recording
@@ -229,7 +229,7 @@ def measure(model: Model, folders: Folders) -> dict[str, Any]:
 
 def show(made: dict[str, Any], labels: tuple[str, ...]) -> None:
     """Print tables of what `measure` found."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = plain_console(width=None if sys.stdout.isatty() else 120)
     if "clips" in made:
         evaluate.print_table(np.array(made["clips"]["confusions"]), labels)
     for part, label, header in (

@@ -13,12 +13,12 @@ from typing import Annotated
 import numpy as np
 import soundfile
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from speechrnn import audio
 from speechrnn.cli import report_errors
 from speechrnn.cli.bench import median_times
+from speechrnn.cli.terminal import plain_console
 from speechrnn.model import Model
 from speechrnn.training import config as settings
 
@@ -90,7 +90,7 @@ def main(
             f"bulk: classify {len(files)} clips, start included / librosa and torch, clip by clip",
             f"{rates[0]:.0f} clips/s", f"{rates[1]:.0f} clips/s", f"{rates[0] / rates[1]:.1f} times the rate",
         )  # fmt: skip
-        Console().print(table)
+        plain_console().print(table)
 
 
 if __name__ == "__main__":

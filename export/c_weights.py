@@ -16,6 +16,7 @@ from speechrnn.training.network import CausalConvolution, Network
 
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 OPERATORS = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}
+MOST_LABELS = 256  # in a byte
 LEVELS = 127  # of an 8-bit weight, on each side of zero
 
 
@@ -146,9 +147,14 @@ def read(model: Model) -> Weights:
         if the graph isn't the network that the card describes, or is one that the C program can't compute
     """
     card, graph = model.card, _Graph(model.path)
+    card.recurrent_stack(str(model.path))  # says which network it is, and one that a machine can hold
+    if len(card.labels) > MOST_LABELS:
+        raise ModelError(f"{model.path}: has {len(card.labels)} labels: the C program counts to {MOST_LABELS}")
     try:
         config, front = NetworkConfig(**card.network), FrontEndConfig(**card.front_end)
-        network, front_end = Network(config, front, len(card.labels)), FrontEnd(front)
+        with torch.device("meta"):  # its shapes are wanted, not its weights, however many the card says there are
+            network = Network(config, front, len(card.labels))
+        front_end = FrontEnd(front)
     except (TypeError, ValueError, ConfigError, RuntimeError):
         raise graph.refuse("its model card describes no network that this release knows") from None
     if front.n_fft < 4 or front.n_fft & (front.n_fft - 1):

@@ -21,7 +21,6 @@ import numpy as np
 import onnx
 import typer
 from onnx import helper
-from rich.console import Console
 from rich.table import Table
 
 from data_scripts.validate import (
@@ -43,6 +42,7 @@ from speechrnn.calibration import tempered
 from speechrnn.card import METADATA_KEY
 from speechrnn.cli import check_writable, report_errors
 from speechrnn.cli.score import share_of
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, ModelError
 from speechrnn.model import Model
 from speechrnn.recordings import Recording
@@ -167,7 +167,9 @@ def main(
                 raise InputError(f"--picture {picture}: shows what the temperature does, so no --no-temperature")
             from speechrnn import pictures
         model = Model(model_path)
-        priors = _priors(prior_ or [], model)
+        priors, before = _priors(prior_ or [], model), model.card.figures.get("priors", {})
+        if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
+            raise ModelError(f"{model.path}: its model card has priors that are no numbers: export the model again")
         commands = commands or data / "speech_commands"
         others = held_out_recordings(speech or data / "speech", noise or data / "noise")
         proto, found = onnx.load_from_string(model.path.read_bytes()), None
@@ -180,7 +182,6 @@ def main(
         choice = with_thresholds(_loaded(proto, model.path), commands, others, target, threshold, lowest)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if priors:
-            before = model.card.figures.get("priors", {})
             figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}
         if found:
             figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
@@ -211,7 +212,7 @@ def _priors(given: list[str], model: Model) -> dict[str, float]:
 
 
 def _show(choice: Choice, found: Fit | None) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = plain_console(width=None if sys.stdout.isatty() else 120)
     table = Table("word")
     for header in ("threshold", "said", "missed", "wrong", "false accepts"):
         table.add_column(header, justify="right")

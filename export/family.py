@@ -10,7 +10,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from export.comparison import ClipsOption, PartitionOption
@@ -18,8 +17,10 @@ from export.quantize import Weights, exports
 from export.writing import write
 from speechrnn.cli import report_errors
 from speechrnn.cli.bench import block_times, clip_times, paired_ratio
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
 from speechrnn.model import Model
+from speechrnn.text import printable
 
 
 def make(model: Model, folder: Path, clips: Path | None = None, partition: str | None = None) -> list[dict]:
@@ -81,7 +82,7 @@ def main(
         table = Table("file", "MB", "same label", "largest error", "accuracy", "ms per block", "ms per clip of 1 s")
         for row in rows:
             table.add_row(
-                Path(row["file"]).name,
+                printable(Path(row["file"]).name),
                 f"{row['MB']:.3f} ({row['size_ratio']:.3f})",
                 f"{row['label_agreement']:.2%}",
                 f"{row['largest_probability_error']:.4f}",
@@ -89,7 +90,7 @@ def main(
                 f"{row['block_ms']:.3f} ({row['block_ratio']:.2f})",
                 f"{row['clip_ms']:.2f} ({row['clip_ratio']:.2f})",
             )
-        console = Console(width=None if sys.stdout.isatty() else 120)
+        console = plain_console(width=None if sys.stdout.isatty() else 120)
         console.print(table)
         console.print(f"{rows[0]['clips']} clips; in brackets: ratio to the first row", highlight=False)
 

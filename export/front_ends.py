@@ -13,13 +13,13 @@ import onnx
 import torch
 import typer
 from onnx import TensorProto, helper, numpy_helper
-from rich.console import Console
 from rich.table import Table
 
 from export.front_end import mel_power, windowed_frames
 from export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli.bench import in_turns, paired_ratio
+from speechrnn.cli.terminal import plain_console
 from speechrnn.inference import session
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
@@ -152,7 +152,7 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
             own, others = times[length][name], times[length][reference]
             cells += [f"{1e6 * np.median(own):.0f}", f"{paired_ratio(own, others):.2f}"]
         table.add_row(name, *cells)
-    Console().print(table)
+    plain_console().print(table)
 
 
 if __name__ == "__main__":

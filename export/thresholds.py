@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 from rich.progress import track
 
 from speechrnn.card import Card
+from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
 from speechrnn.model import Model
 from speechrnn.scoring import Heard, Label, Score, judge
@@ -54,7 +54,7 @@ def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = 
         for threshold in track(
             [threshold for threshold in THRESHOLDS if threshold >= lowest],
             "trying thresholds",
-            console=Console(stderr=True),
+            console=plain_console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )

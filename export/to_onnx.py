@@ -92,8 +92,10 @@ def export(checkpoint_path: Path, model_path: Path, threshold: float = THRESHOLD
     if not model.config.network.streamable:
         cell = model.config.network.cell
         raise ModelError(f"{checkpoint_path}: a network.cell of {cell!r} needs whole clips: it can't be exported")
+    described = model_card(model, content, threshold)
+    card.check(described, str(checkpoint_path))
     proto = build(model)
-    onnx.helper.set_model_props(proto, {card.METADATA_KEY: model_card(model, content, threshold).to_json()})
+    onnx.helper.set_model_props(proto, {card.METADATA_KEY: described.to_json()})
     onnx.checker.check_model(proto, full_check=True)
     graph = proto.SerializeToString()
     error = parity(model, graph)

@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 
 from speechrnn.errors import AudioError
+from speechrnn.text import printable
 
 SAMPLE_RATE = 16_000  # Hz
 SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"])
@@ -151,7 +152,7 @@ def source_name(source: Source) -> str:
         name = os.fsdecode(name) if isinstance(name, str | bytes) else f"<file {name}>"
     else:
         name = os.fsdecode(source)
-    return name if name.isprintable() and name else repr(name)
+    return printable(name) or repr(name)
 
 
 @contextlib.contextmanager

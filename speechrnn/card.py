@@ -1,16 +1,33 @@
 """The model card: what an ONNX file of ours says about itself, as JSON in its metadata."""
 
 import json
-import math
+import re
+import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ModelError
+from speechrnn.text import label_fault, name_fault
 
 METADATA_KEY = "speechrnn"
 SILENCE = "_silence_"  # the label of every sound without speech
 FORMAT_VERSION = 1
+
+# Far above what any model needs, and cheap all the same.
+MOST_CHARACTERS = 1_000_000
+MOST_LABELS = 1000
+MOST_WEIGHTS = 2**26  # of a recurrent stack, before they are multiplied by its gates
+DEEPEST = 16  # levels of lists and tables in each other
+LIMITS: dict[str, tuple[float, float]] = {
+    "block_length": (32, 2**14),
+    "state_size": (1, 2**23),
+    "tail_seconds": (0, 10),
+    "smoothing_seconds": (0, 10),
+    "hysteresis": (0, 1),
+    "refractory_seconds": (0, 3600),
+}
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -58,9 +75,12 @@ class Card:
             if the card doesn't say; `source` is named
         """
         cell, *sizes = (self.network.get(key) for key in ("cell", "features", "hidden_size", "layers"))
-        if cell not in ("gru", "lstm", "rnn") or not all(isinstance(size, int) and size > 0 for size in sizes):
-            raise ModelError(f"{source}: its model card doesn't say which network it is: export the model again")
-        return cell, *sizes
+        whole = [size for size in sizes if type(size) is int and size > 0]
+        if cell in ("gru", "lstm", "rnn") and len(whole) == 3:
+            features, hidden, layers = whole
+            if layers * hidden * (features + hidden) <= MOST_WEIGHTS:
+                return cell, features, hidden, layers
+        raise ModelError(f"{source}: its model card doesn't say which network it is: export the model again")
 
 
 def from_json(text: str, source: str) -> Card:
@@ -69,46 +89,102 @@ def from_json(text: str, source: str) -> Card:
     Raises
     ------
     ModelError
-        if it isn't a card, is of a format that this release doesn't know, or contradicts itself
+        if it isn't a card, is of a format that this release doesn't know, contradicts itself, or asks for more than
+        any model needs: whatever a card says, what is done with it is cheap, and its names do nothing to a terminal
     """
+    if len(text) > MOST_CHARACTERS:
+        raise ModelError(
+            f"{source}: its model card is longer than {MOST_CHARACTERS} characters: export the model again"
+        )
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_without_repetition)
     except (ValueError, RecursionError):
         raise ModelError(f"{source}: its model card is not valid JSON: export the model again") from None
     if not isinstance(values, dict):
         raise ModelError(f"{source}: its model card is not a JSON object: export the model again")
     version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise ModelError(
-            f"{source}: its model card has format {version!r}, this release reads {FORMAT_VERSION}: update speechrnn"
+            f"{source}: its model card has format {reprlib.repr(version)}, this release reads {FORMAT_VERSION}: "
+            "update speechrnn"
         )
     needed = {f.name for f in fields(Card)} - {"figures", "format_version"}
     missing = sorted(needed - set(values))
     if missing:
         raise ModelError(f"{source}: its model card lacks {', '.join(missing)}: export the model again")
+    known: dict[str, Any] = {f.name: values[f.name] for f in fields(Card) if f.name in values}
+    fault = _fault(known)
+    if fault:
+        raise ModelError(f"{source}: its model card contradicts itself ({fault}): export the model again")
+    made: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+    return Card(**made)
+
+
+def check(card: Card, source: str) -> None:
+    """A card that is about to be written: would it be read?
+
+    Raises
+    ------
+    ModelError
+        as `from_json` does
+    """
     try:
-        known: dict[str, Any] = {f.name: values[f.name] for f in fields(Card) if f.name in values}
-        for key, value in known.items():
-            known[key] = tuple(value) if isinstance(value, list) else value
-        card = Card(**known)
-        sound = (
-            card.labels
-            and len(set(card.labels)) == len(card.labels)
-            and set(card.words) == set(card.thresholds)
-            and set(card.words) <= set(card.labels)
-            and all(isinstance(text, str) for text in (card.name, *card.labels, *card.training_data))
-            and all(isinstance(value, tuple) for value in (card.labels, card.words, card.training_data))
-            and all(isinstance(value, dict) for value in (card.front_end, card.network, card.figures))
-            and all(isinstance(size, int) and size > 0 for size in (card.block_length, card.state_size))
-            and card.sample_rate == SAMPLE_RATE
-            and all(0 < threshold <= 1 for threshold in card.thresholds.values())
-            and 0 <= card.hysteresis <= 1
-            and all(0 <= s < math.inf for s in (card.tail_seconds, card.smoothing_seconds, card.refractory_seconds))
-        )
-    except (TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise ModelError(
-            f"{source}: its model card contradicts itself (labels, words or sizes): export the model again"
-        )
-    return card
+        text = card.to_json()
+    except (TypeError, ValueError, RecursionError):
+        raise ModelError(f"{source}: what it says of itself is no model card: train it again") from None
+    from_json(text, source)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a key stands twice")
+    return table
+
+
+def _fault(card: dict[str, Any]) -> str:
+    """What is wrong with the values of a card, in a few words; empty if nothing is."""
+    for key, value in card.items():
+        wrong = _foreign(value)
+        if wrong:
+            return f"{key}: {wrong}"
+    if not isinstance(card["name"], str):
+        return "name: is no text"
+    for key in ("labels", "words", "training_data"):
+        if not isinstance(card[key], list) or not all(isinstance(text, str) for text in card[key]):
+            return f"{key}: is no list of texts"
+    for key in ("front_end", "network", "thresholds", "figures"):
+        if not isinstance(card.get(key, {}), dict):
+            return f"{key}: is no table"
+    labels, words, thresholds = card["labels"], card["words"], card["thresholds"]
+    if not 1 <= len(labels) <= MOST_LABELS or any(len(set(names)) != len(names) for names in (labels, words)):
+        return f"labels: must be 1 to {MOST_LABELS}, and different; words too"
+    wrong = name_fault(card["name"]) or next(filter(None, map(label_fault, labels)), "")
+    if wrong:
+        return wrong
+    if not set(words) <= set(labels) or set(words) != set(thresholds):
+        return "words: must be among the labels, each with a threshold"
+    if type(card["sample_rate"]) is not int or card["sample_rate"] != SAMPLE_RATE:
+        return f"sample_rate: must be {SAMPLE_RATE}"
+    for key, (least, most) in LIMITS.items():
+        whole = key in ("block_length", "state_size")
+        if isinstance(card[key], bool) or not isinstance(card[key], int if whole else (int, float)):
+            return f"{key}: is no {'whole ' if whole else ''}number"
+        if not least <= card[key] <= most:
+            return f"{key}: must be {least:g} to {most:g}"
+    for word, threshold in thresholds.items():
+        if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
+            return f"threshold of {word}: must be above 0 and at most 1"
+    return ""
+
+
+def _foreign(value: Any, depth: int = 0) -> str:
+    """What no card has anywhere: halves of surrogate pairs, numbers that aren't finite, huge ones, deep nesting."""
+    if isinstance(value, str):
+        return "" if value.isascii() or not SURROGATE.search(value) else "has half a surrogate pair"
+    if isinstance(value, int | float):
+        return "" if abs(value) < 2**63 else "is NaN, infinite or huge"  # false for NaN
+    if depth == DEEPEST:
+        return f"is nested deeper than {DEEPEST} levels"
+    inner = (*value, *value.values()) if isinstance(value, dict) else value or ()
+    return next(filter(None, (_foreign(item, depth + 1) for item in inner)), "")

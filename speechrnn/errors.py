@@ -4,11 +4,16 @@ import errno
 import os
 from pathlib import Path
 
+from speechrnn.text import printable
+
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InputError(ValueError):
-    """Something given by the user can't be used. The message names it and says what to do."""
+    """Something given by the user can't be used. The message names it and says what to do, in one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))  # a file may be called anything
 
 
 class AudioError(InputError):
@@ -28,8 +33,8 @@ class MicrophoneError(InputError):
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, or its name: 200 characters at most, for a line of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """What a library's error says, or its name: 200 characters or so, for a line of ours."""
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:200])
 
 
 def refused_by_system(error: OSError, path: Path | None = None) -> str:

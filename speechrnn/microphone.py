@@ -13,6 +13,7 @@ import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE, resampler
 from speechrnn.errors import MicrophoneError
+from speechrnn.text import printable
 
 BLOCK_SECONDS = 0.1  # sound handed over at a time: every one wakes the process, which costs more than hearing it
 QUEUE_SECONDS = 5.0  # sound kept while the machine is busy; what comes on top is dropped, and counted
@@ -91,7 +92,7 @@ def devices() -> list[Device]:
     return [
         Device(
             index=found["index"],
-            name=" ".join(found["name"].split()),
+            name=printable(" ".join(found["name"].split())),
             host_api=apis[found["hostapi"]],
             rate=round(found["default_samplerate"]),
             channels=found["max_input_channels"],

@@ -1,7 +1,8 @@
 """An ONNX file and its card; sound flows in, posteriors and labels flow out."""
 
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import numpy as np
 
 from speechrnn import audio, card, spotter
 from speechrnn.errors import AudioError, ModelError, first_line
-from speechrnn.inference import session
+from speechrnn.inference import RunOptions, Session, session
 
 DEFAULT_MODEL = "gru-12"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
 MIN_CLIP_SECONDS = 0.05
 OUTPUTS = ["probabilities", "next_state"]
+MOST_BYTES = 2**27  # of a file; ours have less than 2 MB
+LOAD_SECONDS = 5.0  # a small computer needs half a second
+WEIGHTS_ELSEWHERE = b"\n\x08location"  # how a tensor of an ONNX file begins to say in which other file its numbers are
 PIECE_BLOCKS = 250  # long sound runs through the graph in pieces of 5 s, so that memory stays bounded
 
 Sound = audio.Source | np.ndarray
@@ -57,7 +61,7 @@ class Stream:
         return np.concatenate([self._run(samples[:, start : start + self._piece]) for start in pieces], axis=1)
 
     def _run(self, samples: np.ndarray) -> np.ndarray:
-        probabilities, self._state = self._model.session.run(OUTPUTS, {"audio": samples, "state": self._state})
+        probabilities, self._state = self._model.run(samples, self._state)
         return probabilities
 
 
@@ -82,27 +86,103 @@ class Model:
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = shipped(DEFAULT_MODEL) if path is None else located(path)
+        self.session, self.card = self._in_time(self._load)
+
+    def _load(self, options: RunOptions) -> tuple[Session, card.Card]:
+        """The session of the graph, which has heard a little silence, and the checked card."""
         try:
-            self.session = session(self.path.read_bytes())
-        except OSError as error:
-            raise ModelError(f"{self.path}: can't be read ({error.strerror}): name an ONNX file of speechrnn") from None
+            with open(self.path, "rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        except (OSError, ValueError) as error:  # a NUL in a name is no OSError
+            reason = getattr(error, "strerror", None) or error
+            raise ModelError(f"{self.path}: can't be read ({reason}): name an ONNX file of speechrnn") from None
+        if len(content) > MOST_BYTES:
+            raise ModelError(f"{self.path}: has more than {MOST_BYTES / 1e6:.0f} MB: name an ONNX file of speechrnn")
+        if WEIGHTS_ELSEWHERE in content:
+            raise ModelError(f"{self.path}: has weights in another file: put them into this one")
+        try:
+            loaded = session(content)
         except Exception as error:  # onnxruntime's exceptions have no common class of their own
             raise ModelError(f"{self.path}: is not an ONNX model that can be run ({first_line(error)})") from None
-        metadata = self.session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = loaded.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError:
+            raise ModelError(f"{self.path}: its model card is not UTF-8: export the model again") from None
         if card.METADATA_KEY not in metadata:
             raise ModelError(f"{self.path}: carries no speechrnn model card: make it with python -m export.to_onnx")
-        self.card = card.from_json(metadata[card.METADATA_KEY], str(self.path))
-        self._check_graph()
+        described = card.from_json(metadata[card.METADATA_KEY], str(self.path))
+        self._check_graph(loaded, described)
+        self._try_out(loaded, described, options)
+        return loaded, described
 
-    def _check_graph(self) -> None:
+    def _in_time(self, work: Callable[[RunOptions], tuple[Session, card.Card]]) -> tuple[Session, card.Card]:
+        """What `work` gives, unless it takes too long: a graph can be small and compute for ever."""
+        done: list[tuple[Session, card.Card] | Exception] = []
+        options = RunOptions()
+
+        def run() -> None:
+            try:
+                done.append(work(options))
+            except Exception as error:
+                done.append(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            thread.join(LOAD_SECONDS)
+            late = not done
+        finally:  # also when the user has had enough: a thread that comes back while Python ends is fatal
+            options.terminate = True  # between two nodes of a run
+            thread.join(1.0)
+        if late:
+            raise ModelError(f"{self.path}: isn't ready after {LOAD_SECONDS:g} s: take a smaller model")
+        if isinstance(done[0], Exception):
+            raise done[0]
+        return done[0]
+
+    def _check_graph(self, loaded: Session, described: card.Card) -> None:
         """The card and the graph must speak of the same thing."""
-        inputs = {i.name: i.shape for i in self.session.get_inputs()}
-        outputs = {o.name: o.shape for o in self.session.get_outputs()}
-        expected = {"audio", "state"}, {"probabilities", "next_state"}
-        if (set(inputs), set(outputs)) != expected:
+        inputs = {i.name: i for i in loaded.get_inputs()}
+        outputs = {o.name: o for o in loaded.get_outputs()}
+        if (set(inputs), set(outputs)) != ({"audio", "state"}, set(OUTPUTS)):
             raise ModelError(f"{self.path}: its graph has other inputs or outputs than audio, state: export it again")
-        if inputs["state"][-1:] != [self.card.state_size] or outputs["probabilities"][-1:] != [len(self.card.labels)]:
+        if any(value.type != "tensor(float)" for value in (*inputs.values(), *outputs.values())):
+            raise ModelError(f"{self.path}: its graph takes or gives other numbers than float32: export it again")
+        sizes = inputs["state"].shape[-1:], outputs["probabilities"].shape[-1:]
+        if sizes != ([described.state_size], [len(described.labels)]):
             raise ModelError(f"{self.path}: its graph doesn't fit its model card: export it again")
+
+    def _try_out(self, loaded: Session, described: card.Card, options: RunOptions) -> None:
+        """Hear one block of silence, then two: a graph may load that doesn't run, or says what can't be."""
+        state = np.zeros((1, described.state_size), np.float32)
+        for blocks in (1, 2):
+            audio = np.zeros((1, blocks * described.block_length), np.float32)
+            try:
+                probabilities, following = loaded.run(OUTPUTS, {"audio": audio, "state": state}, options)
+            except Exception as error:
+                raise ModelError(f"{self.path}: its graph doesn't run ({first_line(error)}): export it again") from None
+            if probabilities.shape != (1, blocks, len(described.labels)) or following.shape != state.shape:
+                raise ModelError(
+                    f"{self.path}: its graph doesn't give a row for each block and a state: export it again"
+                )
+            sums = probabilities.sum(axis=-1)
+            if not (np.abs(sums - 1.0) < 1e-3).all() or probabilities.min() < 0.0 or not np.isfinite(following).all():
+                raise ModelError(f"{self.path}: what its graph gives are no probabilities: export it again")
+            state = following
+
+    def run(self, samples: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Samples [batch, blocks * block_length] and state [batch, state_size] -> posteriors, and the state after them.
+
+        Raises
+        ------
+        ModelError
+            if the graph fails, as a foreign one may on sound that it wasn't tried on
+        """
+        try:
+            probabilities, following = self.session.run(OUTPUTS, {"audio": samples, "state": state})
+        except Exception as error:
+            raise ModelError(f"{self.path}: its graph doesn't run ({first_line(error)})") from None
+        return probabilities, following
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -198,5 +278,5 @@ def shipped(name: str) -> Path:
 def located(model: str | os.PathLike[str]) -> Path:
     """The file that is meant: one of the package by its name, without a suffix, or any other by its path."""
     path = Path(model)
-    is_name = str(path) == path.name and not path.is_file()
-    return shipped(path.name) if is_name and shipped(path.name).exists() else path
+    is_name = str(path) == path.name and not os.path.isfile(path)  # Path.is_file raises for a name that is too long
+    return shipped(path.name) if is_name and os.path.isfile(shipped(path.name)) else path

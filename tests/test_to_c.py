@@ -105,8 +105,8 @@ def test_a_float16_file_gives_its_numbers(small, tmp_path):
 
 
 def test_other_sizes_and_labels_work_too(tmp_path):
-    """Another transform, hop and number of layers; a label that would end a string, a comment, a line."""
-    labels = ('"*/ja??/\\\n', "привет", "_unknown_", "_silence_")
+    """Another transform, hop and number of layers; a label that would end a string or a comment, or be a format."""
+    labels = ('"*/ja??/\\%d', "привет", "_unknown_", "_silence_")
     front_end = config.FrontEndConfig(window_length=256, hop_length=96, n_fft=256, n_mels=13, f_min=60.0, f_max=7000.0)
     network = replace(SMALL.network, first_channels=3, channels=5, residual_layers=0, layers=3, features=7)
     model = recognizer(config=replace(SMALL, front_end=front_end, network=network), labels=labels)

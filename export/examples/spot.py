@@ -20,6 +20,10 @@ options.intra_op_num_threads = 1  # more would only wait for each other
 session = onnxruntime.InferenceSession(sys.argv[1], options)
 card = json.loads(session.get_modelmeta().custom_metadata_map["speechrnn"])
 block, rate, words = card["block_length"], card["sample_rate"], card["words"]
+control = any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in "".join(card["labels"]))
+seconds = card["tail_seconds"], card["smoothing_seconds"]
+if control or not 32 <= block <= 2**14 or not all(0 <= length <= 10 for length in seconds):
+    sys.exit(f"{sys.argv[1]}: has a model card that speechrnn refuses: take another model")
 try:
     with wave.open(sys.argv[2]) as file:
         if (file.getframerate(), file.getsampwidth(), file.getnchannels()) != (rate, 2, 1):

@@ -15,6 +15,7 @@ import typer
 from speechrnn import interrupts
 from speechrnn.cli import streams
 from speechrnn.errors import InputError, first_line, refused_by_system
+from speechrnn.text import printable
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
@@ -137,7 +138,7 @@ def start_module() -> None:
 
 def say(message: str) -> None:
     """A line for the person, on stderr; one line even if a path in it has a line break."""
-    typer.echo(" ".join(f"speechrnn: {message}".splitlines()), err=True)
+    typer.echo(f"speechrnn: {printable(message)}", err=True)
 
 
 def check_writable(path: Path, option: str) -> None:

@@ -18,6 +18,7 @@ import typer
 
 from speechrnn.cli import report_errors, say
 from speechrnn.errors import ModelError
+from speechrnn.text import printable
 
 if TYPE_CHECKING:
     from speechrnn.model import Model
@@ -86,9 +87,10 @@ def _print_json(rows: list[dict]) -> None:
 
 
 def _print_table(rows: list[dict]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from speechrnn.cli.terminal import plain_console
 
     title = f"{rows[0]['processor']}, onnxruntime {rows[0]['onnxruntime']}, one thread"
     table = Table("measure", title=Text(title))
@@ -98,7 +100,7 @@ def _print_table(rows: list[dict]) -> None:
         if key not in ("model", "processor", "onnxruntime"):
             cells = (row.get(key) for row in rows)
             table.add_row(key.replace("_", " "), *map(_cell, cells))
-    Console().print(table)
+    plain_console().print(table)
 
 
 def _cell(value: float | str | None) -> str:
@@ -107,8 +109,8 @@ def _cell(value: float | str | None) -> str:
 
 def _names(paths: list[Path]) -> list[str]:
     """What stands above the columns: the files' names, or their paths where names are the same."""
-    names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+    names = [printable(path.name) for path in paths]
+    return names if len(set(names)) == len(names) else [printable(str(path)) for path in paths]
 
 
 def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: float) -> list[dict]:

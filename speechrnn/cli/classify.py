@@ -15,6 +15,7 @@ import typer
 
 from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.streams import standard_input
+from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 
 if TYPE_CHECKING:
@@ -104,11 +105,10 @@ def with_progress(results: Iterable, count: int) -> Iterator:
     if count < PROGRESS_FROM or not sys.stderr.isatty():
         yield from results
         return
-    from rich.console import Console
     from rich.progress import Progress
 
     # A bar takes stdout for itself unless told not to: results would end on the terminal instead of in the file.
-    bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+    bar = Progress(console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
     with bar:
         yield from bar.track(results, total=count, description="classifying")
 
@@ -143,17 +143,25 @@ def _write_csv(results: Iterator[Result], top: int) -> int:
     for name, result in results:
         count += 1
         best = list(result.posterior.items())[:top]
-        writer.writerow([name, *(f"{cell:.6f}" if isinstance(cell, float) else cell for pair in best for cell in pair)])
+        writer.writerow(
+            [
+                in_cell(name, sys.stdout),
+                *(f"{cell:.6f}" if isinstance(cell, float) else cell for pair in best for cell in pair),
+            ]
+        )
     return count
 
 
 def _write_table(results: Iterator[Result], top: int) -> int:
     rows = [
-        (name, "  ".join(f"{label} {p:.3f}" for label, p in list(result.posterior.items())[:top]), result)
+        (
+            in_line(name, sys.stdout),
+            "  ".join(f"{label} {p:.3f}" for label, p in list(result.posterior.items())[:top]),
+            result,
+        )
         for name, result in results
     ]
     if sys.stdout.isatty() and rows:
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
@@ -161,7 +169,7 @@ def _write_table(results: Iterator[Result], top: int) -> int:
         for name, best, result in rows:
             more = [best] if top > 1 else []
             table.add_row(Text(name), Text(result.label, style="bold green"), f"{result.probability:.3f}", *more)
-        Console().print(table)
+        plain_console().print(table)
     else:
         width = max((len(name) for name, _, _ in rows), default=0)
         sys.stdout.writelines(f"{name:<{width}}  {best}\n" for name, best, _ in rows)

@@ -21,17 +21,18 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="The list as JS
 
         found = microphone.devices()
         if as_json:
-            sys.stdout.write(json.dumps([asdict(device) for device in found], indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps([asdict(device) for device in found], indent=2) + "\n")
             return
         if not found:
             raise MicrophoneError("no microphone found: plug one in, or start the sound server")
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
+
+        from speechrnn.cli.terminal import plain_console
 
         table = Table("", "number", "name", "host", "rate", "channels")
         for device in found:
             mark = "*" if device.default else ""
             numbers = f"{device.rate} Hz", str(device.channels)
             table.add_row(mark, str(device.index), Text(device.name), Text(device.host_api), *numbers)
-        Console().print(table)
+        plain_console().print(table)

@@ -101,8 +101,9 @@ def _print_json(counts: np.ndarray, labels: tuple[str, ...]) -> None:
 
 def print_table(counts: np.ndarray, labels: tuple[str, ...]) -> None:
     """A row for each label, and the accuracy of all; `counts` [said, heard]."""
-    from rich.console import Console
     from rich.table import Table
+
+    from speechrnn.cli.terminal import plain_console
 
     table = Table("label")
     for header in ("clips", "recall", "precision"):
@@ -112,7 +113,7 @@ def print_table(counts: np.ndarray, labels: tuple[str, ...]) -> None:
         cells = ["-" if row[key] is None else f"{row[key]:.1%}" for key in ("recall", "precision")]
         wrong = row["mistaken_for"]
         table.add_row(row["label"], str(row["clips"]), *cells, f"{wrong['label']} ({wrong['clips']})" if wrong else "")
-    console = Console()
+    console = plain_console()
     console.print(table)
     right, total = int(np.trace(counts)), int(counts.sum())
     console.print(f"accuracy {right / total:.2%} ({right} of {total} clips)", highlight=False)

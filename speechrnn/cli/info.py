@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from speechrnn.cli import report_errors
+from speechrnn.cli.terminal import plain_console
+from speechrnn.text import printable
 
 
 def info(
@@ -26,21 +28,22 @@ def info(
 
         loaded = Model(model)
         if as_json:
-            sys.stdout.write(json.dumps(asdict(loaded.card), indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.write(json.dumps(asdict(loaded.card), indent=2) + "\n")
             return
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(f"{loaded.path} ({loaded.path.stat().st_size / 1e6:.2f} MB)"), show_header=False)
+        table = Table(
+            title=Text(f"{printable(str(loaded.path))} ({loaded.path.stat().st_size / 1e6:.2f} MB)"), show_header=False
+        )
         for key, value in asdict(loaded.card).items():
             table.add_row(key.replace("_", " "), Text(_text(value)))
-        Console().print(table)
+        plain_console().print(table)
 
 
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return "\n".join(f"{key}: {item}" for key, item in value.items())
+        return "\n".join(printable(f"{key}: {item}") for key, item in value.items())
     if isinstance(value, tuple):
-        return ("\n" if any(" " in item for item in value) else " ").join(map(str, value))
-    return str(value)
+        return ("\n" if any(" " in item for item in value) else " ").join(map(printable, value))
+    return printable(str(value))

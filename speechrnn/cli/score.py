@@ -90,12 +90,14 @@ class ListeningProgress:
     def __init__(self, recordings: "Sequence[Recording]") -> None:
         self._shown = sys.stderr.isatty()
         if self._shown:
-            from rich.console import Console
             from rich.progress import Progress
 
+            from speechrnn.cli.terminal import plain_console
             from speechrnn.recordings import total_seconds
 
-            self._bar = Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+            self._bar = Progress(
+                console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
+            )
             self._task = self._bar.add_task("listening", total=total_seconds(recordings))
 
     def __enter__(self) -> "ListeningProgress":
@@ -130,8 +132,9 @@ def _print_json(result: "Score", accuracy: "IntervalAccuracy") -> None:
 
 
 def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from speechrnn.cli.terminal import plain_console
 
     table = Table("word")
     for header in ("said", "hits", "missed", "wrong", "doubles", "false accepts"):
@@ -144,7 +147,7 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
         table.add_row(
             word, str(counts.said), str(counts.hits), missed, str(counts.wrong), doubles, str(counts.false_accepts)
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
     rate, median, p95 = result.false_accepts_per_hour, result.latency_median, result.latency_p95
     lines = [

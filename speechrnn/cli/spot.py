@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -13,7 +14,9 @@ import typer
 from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
 from speechrnn.cli.streams import standard_input
+from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
+from speechrnn.text import printable
 
 if TYPE_CHECKING:
     from speechrnn.spotter import Detection, Spotter
@@ -103,7 +106,6 @@ def _with_progress(pieces: Iterator, recording: str) -> Iterator:
         yield from pieces
         return
     import soundfile
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from speechrnn.audio import SAMPLE_RATE
@@ -112,10 +114,15 @@ def _with_progress(pieces: Iterator, recording: str) -> Iterator:
         seconds: float | None = soundfile.info(recording).duration
     except (soundfile.LibsndfileError, TypeError):  # stdin, or what reading it reports
         seconds = None
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} s"), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} s"),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
     with bar:
-        task = bar.add_task(Path(recording).name, total=seconds)
+        task = bar.add_task(printable(Path(recording).name), total=seconds)
         for piece in pieces:
             yield piece
             bar.advance(task, len(piece) / SAMPLE_RATE)
@@ -147,12 +154,12 @@ def _write_jsonl(found: Iterator[Found], file: TextIO) -> None:
 def _write_csv(found: Iterator[Found], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["path", "time", "label", "probability"])
-    writer.writerows((path, f"{d.time:.2f}", d.label, f"{d.probability:.6f}") for path, d in found)
+    writer.writerows((in_cell(path, file), f"{d.time:.2f}", d.label, f"{d.probability:.6f}") for path, d in found)
 
 
 def _write_table(found: Iterator[Found], file: TextIO) -> None:
     for path, d in found:
-        file.write(f"{path}  {d.time:9.2f} s  {d.label:<8} {d.probability:.3f}\n")
+        file.write(f"{in_line(path, file)}  {d.time:9.2f} s  {d.label:<8} {d.probability:.3f}\n")
 
 
 def _write_audacity(found: Iterator[Found], file: TextIO) -> None:
@@ -174,7 +181,7 @@ def _write_srt(found: Iterator[Found], file: TextIO) -> None:
 def _write_vtt(found: Iterator[Found], file: TextIO) -> None:
     file.write("WEBVTT\n\n")
     for _, d in found:
-        file.write(f"{_clock(d.time, '.')} --> {_clock(d.time + SHOWN_SECONDS, '.')}\n{d.label}\n\n")
+        file.write(f"{_clock(d.time, '.')} --> {_clock(d.time + SHOWN_SECONDS, '.')}\n{escape(d.label, False)}\n\n")
 
 
 WRITERS: dict[Format, Callable[[Iterator[Found], TextIO], None]] = {

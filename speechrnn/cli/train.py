@@ -75,11 +75,10 @@ def train(
         chosen = settings.load(config, [*(set_ or []), *changes])
         folder = run_folder or Path("runs") / chosen.name
         check_folder(folder, "--run-folder")
-        from rich.console import Console
-
+        from speechrnn.cli.terminal import plain_console
         from speechrnn.training.train import Run
 
-        run = Run(chosen, folder, resume, Console())
+        run = Run(chosen, folder, resume, plain_console())
         run.fit()
         if run.first:
             typer.echo(f"export it: python -m export.to_onnx {run.best} {chosen.name}.onnx")

@@ -15,6 +15,7 @@ import numpy as np
 from speechrnn import audio
 from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, ConfigError
+from speechrnn.text import label_fault
 from speechrnn.training.partition import listed_partitions, partition
 
 UNKNOWN, BACKGROUND = "_unknown_", "_background_noise_"
@@ -64,6 +65,8 @@ def task_labels(task: str) -> tuple[str, ...]:
     words = TEN_WORDS if task == "12" else tuple(word.strip() for word in task.split(",") if word.strip())
     if not words or len({*words, UNKNOWN, SILENCE}) != len(words) + 2:
         raise ConfigError(f"task {task!r}: give 12, 35, or different words separated by commas")
+    if fault := next(filter(None, map(label_fault, words)), ""):
+        raise ConfigError(f"task: {fault}: name another word")
     return (*words, UNKNOWN, SILENCE)
 
 

@@ -14,12 +14,20 @@ const NEEDED = [
   "smoothing_seconds", "thresholds", "hysteresis", "refractory_seconds",
 ];
 
+const LIMITS = { // as in speechrnn/card.py
+  block_length: [32, 2 ** 14], state_size: [1, 2 ** 23], tail_seconds: [0, 10], smoothing_seconds: [0, 10],
+  hysteresis: [0, 1], refractory_seconds: [0, 3600],
+};
+const MOST_LABELS = 1000, LONGEST_LABEL = 100;
+// Ends of lines, escape sequences, controls of the writing direction, halves of surrogate pairs.
+const CONTROL = /[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff]|\p{Surrogate}/u;
+
 /** A file that can't be used as a model; the message says what to do. */
 export class ModelError extends Error {}
 
 /** The value stored under a key in the metadata of an ONNX file (Uint8Array), or undefined. */
 export function metadata(bytes, key) {
-  const decoder = new TextDecoder();
+  const decoder = new TextDecoder("utf-8", { fatal: true });
   for (const [number, pair] of fields(bytes)) {
     if (number !== METADATA_PROPS || !(pair instanceof Uint8Array)) continue;
     const parts = new Map(fields(pair));
@@ -59,7 +67,13 @@ function* fields(bytes) {
 
 /** The checked card of an ONNX file (ArrayBuffer or Uint8Array). Throws a ModelError that says what is wrong. */
 export function readCard(file) {
-  const text = metadata(new Uint8Array(file), METADATA_KEY);
+  let text;
+  try {
+    text = metadata(new Uint8Array(file), METADATA_KEY);
+  } catch (error) {
+    if (error instanceof ModelError) throw error;
+    throw new ModelError("Its model card is not UTF-8: export the model again.");
+  }
   if (text === undefined) throw new ModelError("It carries no model card: make it with python -m export.to_onnx.");
   let card;
   try {
@@ -72,11 +86,23 @@ export function readCard(file) {
   }
   const missing = NEEDED.filter((name) => !(name in card));
   if (missing.length) throw new ModelError(`Its model card lacks ${missing.join(", ")}: export the model again.`);
-  const tables = [card.front_end, card.network, card.figures ?? {}];
+  const tables = [card.front_end, card.network, card.thresholds, card.figures ?? {}];
   const consistent = tables.every((table) => table !== null && typeof table === "object" && !Array.isArray(table))
-    && Array.isArray(card.labels) && Array.isArray(card.words)
-    && card.words.every((word) => card.labels.includes(word) && card.thresholds[word] > 0 && card.thresholds[word] <= 1)
-    && card.sample_rate === SAMPLE_RATE && card.block_length > 0 && card.state_size > 0;
+    && Array.isArray(card.labels) && card.labels.length <= MOST_LABELS && card.labels.every(isName)
+    && Array.isArray(card.words) && new Set(card.words).size === card.words.length
+    && card.words.every((word) => card.labels.includes(word) && isWithin(card.thresholds[word], [Number.MIN_VALUE, 1]))
+    && card.sample_rate === SAMPLE_RATE
+    && Object.entries(LIMITS).every(([name, limits]) => isWithin(card[name], limits))
+    && Number.isInteger(card.block_length) && Number.isInteger(card.state_size);
   if (!consistent) throw new ModelError("Its model card contradicts itself: export the model again.");
   return card;
+}
+
+function isName(label) {
+  return typeof label === "string" && label.trim() === label && label !== "" && label.length <= LONGEST_LABEL
+    && !CONTROL.test(label);
+}
+
+function isWithin(value, [least, most]) {
+  return typeof value === "number" && value >= least && value <= most;
 }
