@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NEAR = 0.8  # share of its threshold from which a word is close
+NEAR = 0.7  # share of its threshold from which a word is close
 GONE = 0.5  # share of it below which the word is over
 
 
