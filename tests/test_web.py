@@ -129,6 +129,59 @@ def test_a_file_at_another_rate_has_them_too(page, recording, tmp_path, name, ra
     assert_equal(heard_in(page, path), expected)
 
 
+def test_the_number_beside_a_word_of_a_file_is_its_peak(page, recording):
+    shown = run("spot", recording, "--format", "jsonl", "--threshold", str(THRESHOLD))
+    peaks = [json.loads(line)["peak"] for line in shown.stdout.splitlines()]
+    assert min(p - probability for p, (_, _, probability) in zip(peaks, spotted(recording), strict=True)) > 0.1
+    heard_in(page, recording)
+    items = page.evaluate(
+        "[...document.querySelectorAll('#detections li')].reverse()"
+        ".map((item) => [Number(item.dataset.peak), item.querySelector('.peak').textContent])"
+    )
+    assert [peak for peak, _ in items] == pytest.approx(peaks, abs=1e-3)
+    assert [text for _, text in items] == [f"{round(100 * peak)} %" for peak, _ in items]
+
+
+def test_bars_have_marks_at_the_threshold_and_at_the_peak_of_late(page, recording):
+    heard_in(page, recording)
+    page.wait(f"document.querySelector('.word .mark').style.left === '{100 * THRESHOLD:g}%'")
+    hearing = speechrnn.Spotter(speechrnn.load())
+    hearing.process(audio.load(recording)[-2 * audio.SAMPLE_RATE :])  # go was said last
+    peaks = page.evaluate(
+        "[...document.querySelectorAll('.word')]"
+        ".map((word) => [word.querySelector('.name').textContent, parseFloat(word.querySelector('.peak').style.left)])"
+    )
+    assert [word for word, _ in peaks] == list(speechrnn.load().card.words)
+    assert max(peaks, key=lambda peak: peak[1])[0] == "go"
+    assert dict(peaks)["go"] > 90
+
+
+def test_near_misses_are_listed_with_what_they_lacked(page, recording):
+    """With thresholds that three of the four words don't reach."""
+    threshold = 0.97
+    slide = (
+        "{{ const slider = document.getElementById('threshold'); slider.value = {};"
+        "slider.dispatchEvent(new Event('input')) }}"
+    )
+    hearing = speechrnn.Spotter(speechrnn.load(), threshold=threshold)
+    found = hearing.process(audio.load(recording))
+    missed = [*hearing.near_misses]
+    found += hearing.finish()
+    missed += hearing.near_misses
+    assert missed
+    try:
+        page.evaluate(slide.format(threshold))
+        assert [label for label, _, _ in heard_in(page, recording)] == [d.label for d in found]
+        shown = page.evaluate("[...document.querySelectorAll('#near-misses li')].reverse().map((li) => li.textContent)")
+    finally:
+        page.evaluate(slide.format(THRESHOLD))
+    assert len(shown) == min(3, len(missed))
+    for text, m in zip(shown, missed[-3:], strict=True):
+        assert text == f"{m.label} {m.peak:.3f}, needs {threshold:.3f}0:{m.time:05.2f}"
+    heard_in(page, recording)
+    assert page.evaluate("document.getElementById('close').hidden") is True
+
+
 def test_a_file_can_be_dropped_onto_the_page(page, recording):
     assert_equal(heard_in(page, recording, lambda: page.drop_file(300, 300, recording)), spotted(recording))
     assert page.evaluate("document.body.classList.contains('dragging')") is False
@@ -177,6 +230,29 @@ def test_the_microphone_hears_the_words_when_they_are_said(site, spoken):
     assert [label for label, _, _ in found] == WORDS
     late = np.array([time for _, time, _ in found]) - [time for _, time, _ in expected]
     assert np.abs(late - np.median(late)).max() <= 0.0601  # three blocks: the sound lies elsewhere in them
+
+
+def test_a_live_detection_shows_its_crossing_first_and_then_its_peak(site, spoken):
+    """Each number that the page shows beside the first word, as a list that only rises."""
+    [(_, _, first), *_] = spotted(spoken)
+    with served(site) as address, browser(spoken) as tab:
+        opened(tab, address)
+        tab.evaluate("""{
+          window.numbers = [];
+          new MutationObserver(() => {
+            const item = document.querySelector("#detections li:last-child");
+            if (item) numbers.push(Number(item.dataset.peak));
+          }).observe(document.getElementById("detections"), { attributes: true, childList: true, subtree: true });
+        }""")
+        tab.evaluate(LISTEN)
+        tab.wait(f"{DETECTIONS}.length >= 2", 30)
+        numbers = tab.evaluate("numbers")
+        probability = tab.evaluate("Number(document.querySelector('#detections li:last-child').dataset.probability)")
+        assert tab.trouble() == []
+    assert numbers[0] >= probability
+    assert numbers == sorted(numbers)
+    assert numbers[-1] > numbers[0] or numbers[0] > probability
+    assert abs(probability - first) < 0.3  # the sound lies elsewhere in its blocks
 
 
 def test_what_is_wrong_with_the_microphone_is_said(site, tmp_path):

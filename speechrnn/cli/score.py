@@ -160,14 +160,15 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
     if median is not None and p95 is not None:
         lines.append(f"latency from the end of a word: median {median:.2f} s, 95 % within {p95:.2f} s")
     if result.hits:
-        unsure, unsure_at_peak = (
+        unsure = [
             share_of(sum(value < SURE for value in values), result.hits)
             for values in (result.probabilities, result.peaks)
-        )
-        lines.append(
-            f"posterior of hits: median {result.probability_median:.2f} when detected ({unsure} below {SURE}), "
-            f"{result.peak_median:.2f} at the peak ({unsure_at_peak})"
-        )
+        ]
+        lines += [
+            f"posterior of hits: median {result.probability_median:.2f} when detected, "
+            f"{result.peak_median:.2f} at the peak",
+            f"hits with less than {SURE}: {unsure[0]} when detected, {unsure[1]} at the peak",
+        ]
     if accuracy.clips:
         shares = [share_of(right, accuracy.clips) for right in (accuracy.in_stream, accuracy.cut_out)]
         lines.append(f"labels of {accuracy.clips} clips: {shares[0]} right in the stream, {shares[1]} cut out of it")
