@@ -1,6 +1,7 @@
 """How sure the network became of a word, and words that came close: in Python, the command line, C, and the page."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -11,10 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+import typer
 from conftest import needs
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from test_bad_input import refused
 from test_c_program import STRICT, Case, untrained, wandering
 from test_cli import run
 from test_listen import RATE, WORDS, said, tone, write_tone_model
@@ -23,6 +26,7 @@ from test_spotter import BLOCK, CARD, LABELS, at_once, script, sound_of, sound_o
 from test_web_modules import by_node, random_posteriors
 
 import speechrnn
+from export import listen_picture
 from speechrnn import audio
 from speechrnn.cli.feeds import Feed
 from speechrnn.cli.listen import Listener
@@ -427,6 +431,17 @@ def test_a_terminal_without_blocks_gets_other_characters():
     assert file.buffer.getvalue().decode().rstrip() == "#" * 20 + " " * 10 + ":" + " " * 5 + "|"
 
 
+def test_the_picture_of_the_live_view_is_drawn_by_its_command(tmp_path):
+    picture = tmp_path / "listen.svg"
+    shown = run(picture, "--words", "yes,go", "-t", "yes=0.97", start=lambda: typer.run(listen_picture.main))
+    assert shown.returncode == 0, shown.stderr
+    drawn = html.unescape("".join(re.findall(r">([^<]*)</text>", picture.read_text()))).replace("\xa0", " ")
+    assert "close, but not detected:" in drawn
+    assert re.search(r"yes +0\.\d{3}, needs 0\.970", drawn)
+    assert list(tmp_path.iterdir()) == [picture]
+    refused(run(tmp_path, start=lambda: typer.run(listen_picture.main)), tmp_path)
+
+
 # C
 
 DRIVER = """
@@ -540,6 +555,38 @@ return [before, spotter.nearMisses];
     before, [missed] = by_node("spotter.js", script, asdict(CARD) | {"smoothing_seconds": 0.0})
     assert before == 0
     assert missed == {"label": "ja", "time": 0.02, "peak": pytest.approx(0.7), "threshold": 0.8}
+
+
+def test_a_detection_in_the_page_shows_its_crossing_first_and_then_its_peak():
+    script = """
+class Element { // as much of the browser's as the list needs
+  constructor() { Object.assign(this, { dataset: {}, children: [] }); }
+  append(...children) { this.children.push(...children); }
+  prepend(child) { this.children.unshift(child); }
+  replaceChildren(...children) { this.children = children; }
+}
+globalThis.document = { createElement: () => new Element() };
+const list = new page.DetectionList(new Element(), new Element());
+const numbers = () => list.list.children.map((item) => [item.children[2].textContent, item.dataset.peak]);
+const first = { label: "yes", time: 1, probability: 0.6, peak: 0.6 }, second = { ...first, label: "no", time: 2 };
+list.add(first);
+const shown = [numbers()];
+first.peak = 0.98;
+list.update();
+shown.push(numbers());
+list.add(second);
+second.peak = 0.7;
+list.update();
+shown.push(numbers());
+list.clear();
+list.update();
+return [...shown, numbers()];
+"""
+    first, peak, both, none = by_node("view.js", script)
+    assert first == [["60 %", 0.6]]
+    assert peak == [["98 %", 0.98]]
+    assert both == [["70 %", 0.7], ["98 %", 0.98]]
+    assert none == []
 
 
 def test_another_threshold_makes_no_near_miss_of_what_was_close_to_the_old_one():
