@@ -54,6 +54,7 @@ class Spotter:
 
     A detection is returned at once, with the posterior that reached the threshold as its `probability`. Its `peak`, the
     highest posterior within the refractory time, rises meanwhile: it is final once the detection isn't `pending`.
+    After each call of `process` or `finish`, `near_misses` has the words that came close and were not detected.
 
     Parameters
     ----------
