@@ -26,6 +26,7 @@ COMMENTS = {
     "SPEECHRNN_BLOCK": "/* samples that are heard at a time */",
     "SPEECHRNN_WORDS": "/* labels that can be detected */",
     "SPEECHRNN_SMOOTHING": "/* blocks that are averaged */",
+    "SPEECHRNN_REFRACTORY": "/* blocks, from that of a detection on, in which nothing else is detected */",
     "SPEECHRNN_TAIL_BLOCKS": "/* of silence, to be heard when a sound has ended: a word is known a little later */",
 }
 USAGE = """\
@@ -231,10 +232,7 @@ def _decision(tables: _Tables, card: Card) -> list[str]:
     places = np.array([card.labels.index(word) for word in card.words], np.uint8)
     tables.array("word_labels", places, "which labels are words")
     tables.array("word_thresholds", np.array([card.thresholds[word] for word in card.words], np.float32))
-    return [
-        f"#define HYSTERESIS {_number(np.float32(card.hysteresis))}",
-        f"#define REFRACTORY {round(card.refractory_seconds / card.block_seconds)} /* blocks */",
-    ]
+    return [f"#define HYSTERESIS {_number(np.float32(card.hysteresis))}"]
 
 
 def _interface(card: Card) -> dict[str, int]:
@@ -245,6 +243,7 @@ def _interface(card: Card) -> dict[str, int]:
         "SPEECHRNN_LABELS": len(card.labels),
         "SPEECHRNN_WORDS": len(card.words),
         "SPEECHRNN_SMOOTHING": card.blocks(card.smoothing_seconds),
+        "SPEECHRNN_REFRACTORY": round(card.refractory_seconds / card.block_seconds),
         "SPEECHRNN_TAIL_BLOCKS": round(card.tail_seconds * card.sample_rate) // card.block_length,
     }
 
@@ -275,7 +274,7 @@ def _state_bytes(sizes: dict[str, int], cell: str) -> int:
     """sizeof(speechrnn_state): everything but `fallen` has 32 bits. The tests hold it against the compiler's."""
     n = {name.removeprefix("SPEECHRNN_").lower(): value for name, value in sizes.items()}
     hidden = n["layers"] * n["hidden"] * (2 if cell == "lstm" else 1)
-    decision = n["words"] + n["smoothing"] * n["labels"] + 2 + -(-n["words"] // 4)
+    decision = n["words"] + (n["smoothing"] + 1) * n["labels"] + 2 + -(-n["words"] // 4)
     network = n["channels"] + n["last_row"] + n["features"] + 2 * n["gates"]
     return 4 * (n["sound"] + n["rows"] + hidden + decision + max(2 * n["fft"], network))
 

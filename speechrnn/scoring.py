@@ -1,4 +1,4 @@
-"""Detections and label tracks in, figures out: hits, misses, false accepts per hour, latency, the DET curve.
+"""Detections and label tracks in, figures out: hits, misses, false accepts per hour, latency, how sure, the DET curve.
 
 A word is hit by the first detection of it from its start to 0.75 s after its end. Any other detection in that interval
 is a wrong word (another word) or a double hit (the same word again); a detection outside of every interval is a false
@@ -66,6 +66,8 @@ class Score:
     counts: Mapping[str, WordCounts] = field(default_factory=dict)  # of each word
     seconds: float = 0.0  # how much sound it was
     latencies: tuple[float, ...] = ()  # seconds from the end of a word to its hit
+    probabilities: tuple[float, ...] = ()  # of each hit, in the block that reached the threshold
+    peaks: tuple[float, ...] = ()  # of each hit, within the refractory time
 
     @property
     def total(self) -> WordCounts:
@@ -124,10 +126,26 @@ class Score:
         """Seconds within which 95 % of the hits come; None without a hit."""
         return float(np.quantile(self.latencies, 0.95)) if self.latencies else None
 
+    @property
+    def probability_median(self) -> float | None:
+        """Of the hits, in the block that reached the threshold; None without a hit."""
+        return float(np.median(self.probabilities)) if self.probabilities else None
+
+    @property
+    def peak_median(self) -> float | None:
+        """Of the hits; None without a hit."""
+        return float(np.median(self.peaks)) if self.peaks else None
+
     def __add__(self, other: "Score") -> "Score":
         words = dict.fromkeys([*self.counts, *other.counts])
         counts = {word: self.counts.get(word, WordCounts()) + other.counts.get(word, WordCounts()) for word in words}
-        return Score(counts, self.seconds + other.seconds, self.latencies + other.latencies)
+        return Score(
+            counts,
+            self.seconds + other.seconds,
+            self.latencies + other.latencies,
+            self.probabilities + other.probabilities,
+            self.peaks + other.peaks,
+        )
 
     def __radd__(self, other: int) -> "Score":
         return self if other == 0 else NotImplemented  # `sum` begins with 0
@@ -162,6 +180,7 @@ def score(detections: Iterable[Detection], labels: Iterable[Label], words: Itera
     counted: Counter[tuple[str, str]] = Counter((label.word, "said") for label in targets)
     starts = [target.start for target in targets]
     longest = max((target.end - target.start for target in targets), default=0.0) + HIT_SECONDS + 1e-6
+    hits: list[Detection] = []
     latencies = []
     missing = [True] * len(targets)
     for detection in sorted(detections, key=lambda detection: detection.time):
@@ -171,13 +190,15 @@ def score(detections: Iterable[Detection], labels: Iterable[Label], words: Itera
         hit = next((i for i in same if missing[i]), None)
         if hit is not None:
             missing[hit] = False
+            hits.append(detection)
             latencies.append(detection.time - targets[hit].end)
         kind = "hits" if hit is not None else "doubles" if same else "wrong" if there else "false_accepts"
         counted[detection.label, kind] += 1
     kinds = ("said", "hits", "wrong", "doubles", "false_accepts")
     names = dict.fromkeys([*words, *(word for word, _ in counted)])
     counts = {word: WordCounts(*(counted[word, kind] for kind in kinds)) for word in names}
-    return Score(counts, seconds, tuple(latencies))
+    probabilities, peaks = tuple(hit.probability for hit in hits), tuple(hit.peak for hit in hits)
+    return Score(counts, seconds, tuple(latencies), probabilities, peaks)
 
 
 def judge(spotter: Spotter, recordings: Iterable[Heard]) -> Score:

@@ -8,18 +8,28 @@ import numpy as np
 
 from speechrnn.card import SILENCE
 from speechrnn.errors import InputError
+from speechrnn.near_misses import NearMiss, NearMisses
 
 if TYPE_CHECKING:
     from speechrnn.model import Model
 
 
-@dataclass(frozen=True)
+@dataclass
 class Detection:
-    """A word that was heard."""
+    """A word that was detected.
+
+    It is handed out in the block in which the word reaches its threshold, while the word often still goes on: the
+    posterior there says little more than that the threshold was reached. `peak` says how sure the network became. The
+    spotter that made the detection raises it until the refractory time is over, or the sound; all else stays.
+    """
 
     label: str
-    time: float  # seconds from the start of the stream to the end of the block that decided
-    probability: float  # the smoothed posterior there
+    time: float  # seconds from the start of the stream to the end of the block that reached the threshold
+    probability: float  # the smoothed posterior of that block
+    peak: float = 0.0  # the highest smoothed posterior of the word so far, from that block on
+
+    def __post_init__(self) -> None:
+        self.peak = max(self.peak, self.probability)
 
 
 def smooth(posteriors: np.ndarray, blocks: int) -> np.ndarray:
@@ -41,6 +51,10 @@ class Spotter:
     A word is detected in the block where its smoothed posterior reaches its threshold. It can fire again when the
     posterior has fallen below `hysteresis` times the threshold; for `refractory_seconds` after a detection nothing
     fires. Work and memory per block are constant. Detections don't depend on how the sound is cut into pieces.
+
+    A detection is returned at once, with the posterior that reached the threshold as its `probability`. Its `peak`, the
+    highest posterior within the refractory time, rises meanwhile: it is final once the detection isn't `pending`.
+    After each call of `process` or `finish`, `near_misses` has the words that came close and were not detected.
 
     Parameters
     ----------
@@ -101,6 +115,7 @@ class Spotter:
         self._lower = share * self._upper
         self._window = card.blocks(smoothing)
         self._refractory = round(refractory / card.block_seconds)
+        self._closeness = NearMisses(self._upper)
         self.reset()
 
     def reset(self) -> None:
@@ -109,9 +124,14 @@ class Spotter:
         self._rest = np.zeros(0, np.float32)
         self._recent = np.zeros((self._window - 1, len(self._stream.labels)), np.float32)
         self._armed = np.ones(len(self.words), bool)
+        self._quiet = True  # nothing is going on: a block without a word near its threshold changes nothing
         self._ready_at = 0  # block from which a word may fire
         self._blocks = 0
+        self._closeness.reset()
+        self.pending: Detection | None = None  # the last detection, while its peak can still rise
         self.posterior = np.zeros(len(self._stream.labels))  # smoothed, at the end of the last block
+        self.highest = self.posterior  # smoothed, of each label the highest within the last call of `process`
+        self.near_misses: list[NearMiss] = []  # that were over within the last call of `process`
 
     @property
     def seconds(self) -> float:
@@ -124,7 +144,10 @@ class Spotter:
 
     def finish(self) -> list[Detection]:
         """The sound has ended: hear what is left of it, then a stretch of digital silence, as at the end of a clip."""
-        return self.process(self.ending())
+        found = self.process(self.ending())
+        self._miss(self._closeness.finish())
+        self.pending = None
+        return found
 
     def ending(self) -> np.ndarray:
         """What `finish` hears: zeros [samples] that fill the last block, and the model's tail after it."""
@@ -144,25 +167,53 @@ class Spotter:
 
     def decide(self, posteriors: np.ndarray) -> list[Detection]:
         """Posteriors [blocks, labels] of the next blocks, not yet smoothed -> what is detected in them."""
+        self.near_misses, self.highest = [], self.posterior
         if not len(posteriors):
             return []
         rows = np.concatenate([self._recent, posteriors])
         self._recent = rows[len(rows) - self._window + 1 :].copy()  # a view would keep all of the piece
         smoothed = smooth(rows, self._window)
-        self.posterior = smoothed[-1].copy()
+        self.posterior, self.highest = smoothed[-1].copy(), smoothed.max(axis=0)
         return self._decide(smoothed[:, self._columns])
 
     def _decide(self, smoothed: np.ndarray) -> list[Detection]:
         """Smoothed posteriors [blocks, words] of the next blocks -> detections."""
         detections = []
-        for row in smoothed:
-            reached = self._armed & (row >= self._upper)
-            if self._blocks >= self._ready_at and reached.any():
-                word = int(np.where(reached, row, -1.0).argmax())
-                self._armed[word] = False
-                self._ready_at = self._blocks + self._refractory
-                time = (self._blocks + 1) * self._block_length / self._rate
-                detections.append(Detection(self.words[word], round(time, 4), float(row[word])))
-            self._armed |= row < self._lower
+        near = np.asarray((smoothed >= self._closeness.near).any(axis=1))
+        for row, is_near in zip(smoothed, near, strict=True):
+            if is_near or not self._quiet:
+                detection = self._decide_block(row)
+                detections += [detection] if detection else []
             self._blocks += 1
         return detections
+
+    def _decide_block(self, row: np.ndarray) -> Detection | None:
+        """Smoothed posteriors [words] of a block -> what is detected in it."""
+        detection = None
+        ready = self._blocks >= self._ready_at
+        reached = self._armed & (row >= self._upper)
+        if ready and reached.any():
+            word = int(np.where(reached, row, -1.0).argmax())
+            detection = Detection(self.words[word], self._end_of(self._blocks), float(row[word]))
+            self.pending, self._pending_word = detection, word
+            self._ready_at = self._blocks + self._refractory
+            self._armed[word] = False
+            self._closeness.detected(row)
+        else:
+            if self.pending:
+                self.pending.peak = max(self.pending.peak, float(row[self._pending_word]))
+            self._miss(self._closeness.follow(row, self._armed & ready, self._blocks))
+        self._armed |= row < self._lower
+        if self._blocks + 1 >= self._ready_at:
+            self.pending = None
+        self._quiet = self.pending is None and self._closeness.idle and bool(self._armed.all())
+        return detection
+
+    def _miss(self, missed: list[tuple[int, int, float]]) -> None:
+        for word, block, peak in missed:
+            threshold = float(self._upper[word])
+            self.near_misses.append(NearMiss(self.words[word], self._end_of(block), peak, threshold))
+
+    def _end_of(self, block: int) -> float:
+        """In seconds."""
+        return round((block + 1) * self._block_length / self._rate, 4)

@@ -45,7 +45,7 @@ def test_words_are_found_where_they_were_said(recording):
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0
     assert [r["label"] for r in records] == WORDS
-    assert all(set(r) == {"path", "time", "label", "probability"} for r in records)
+    assert all(set(r) == {"path", "time", "label", "probability", "peak"} for r in records)
     assert all(end - 1.0 < r["time"] < end + 0.75 for r, end in zip(records, ends, strict=True))
 
 

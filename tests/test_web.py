@@ -129,6 +129,62 @@ def test_a_file_at_another_rate_has_them_too(page, recording, tmp_path, name, ra
     assert_equal(heard_in(page, path), expected)
 
 
+def test_the_number_beside_a_word_of_a_file_is_its_peak(page, recording, tmp_path):
+    """Also where the page, which takes a second at a time, gets the sound up to the detection first."""
+    first = round(spotted(recording)[0][1] * audio.SAMPLE_RATE)
+    path = tmp_path / "later.wav"
+    soundfile.write(path, np.pad(audio.load(recording), (-first % audio.SAMPLE_RATE, 0)), audio.SAMPLE_RATE)
+    shown = run("spot", path, "--format", "jsonl", "--threshold", str(THRESHOLD))
+    records = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert records[0]["time"] % 1.0 == 0.0
+    assert min(r["peak"] - r["probability"] for r in records) > 0.1
+    heard_in(page, path)
+    items = page.evaluate(
+        "[...document.querySelectorAll('#detections li')].reverse()"
+        ".map((item) => [Number(item.dataset.peak), item.querySelector('.peak').textContent])"
+    )
+    assert [peak for peak, _ in items] == pytest.approx([r["peak"] for r in records], abs=1e-3)
+    assert [text for _, text in items] == [f"{round(100 * peak)} %" for peak, _ in items]
+
+
+def test_bars_have_marks_at_the_threshold_and_at_the_peak_of_late(page, recording):
+    heard_in(page, recording)
+    page.wait(f"document.querySelector('.word .mark').style.left === '{100 * THRESHOLD:g}%'")
+    peaks = page.evaluate(
+        "[...document.querySelectorAll('.word')]"
+        ".map((word) => [word.querySelector('.name').textContent, parseFloat(word.querySelector('.peak').style.left)])"
+    )
+    assert [word for word, _ in peaks] == list(speechrnn.load().card.words)
+    assert max(peaks, key=lambda peak: peak[1])[0] == "go"  # which was said last
+    assert dict(peaks)["go"] > 90
+
+
+def test_near_misses_are_listed_with_what_they_lacked(page, recording):
+    """With thresholds that three of the four words don't reach."""
+    threshold = 0.97
+    slide = (
+        "{{ const slider = document.getElementById('threshold'); slider.value = {};"
+        "slider.dispatchEvent(new Event('input')) }}"
+    )
+    hearing = speechrnn.Spotter(speechrnn.load(), threshold=threshold)
+    found = hearing.process(audio.load(recording))
+    missed = [*hearing.near_misses]
+    found += hearing.finish()
+    missed += hearing.near_misses
+    assert missed
+    try:
+        page.evaluate(slide.format(threshold))
+        assert [label for label, _, _ in heard_in(page, recording)] == [d.label for d in found]
+        shown = page.evaluate("[...document.querySelectorAll('#near-misses li')].reverse().map((li) => li.textContent)")
+    finally:
+        page.evaluate(slide.format(THRESHOLD))
+    assert len(shown) == min(3, len(missed))
+    for text, m in zip(shown, missed[-3:], strict=True):
+        assert text == f"{m.label} {m.peak:.3f}, needs {threshold:.3f}0:{m.time:05.2f}"
+    heard_in(page, recording)
+    assert page.evaluate("document.getElementById('close').hidden") is True
+
+
 def test_a_file_can_be_dropped_onto_the_page(page, recording):
     assert_equal(heard_in(page, recording, lambda: page.drop_file(300, 300, recording)), spotted(recording))
     assert page.evaluate("document.body.classList.contains('dragging')") is False

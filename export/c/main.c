@@ -1,11 +1,12 @@
 /* Spots words in raw sound on stdin (16-bit little-endian, 16 kHz, mono) and prints a line for each: the time in
- * seconds from the start to the end of the word, the word, its probability.
+ * seconds from the start to the end of the word, the word, and the probability that reached its threshold. Lines come
+ * at once, while a word may still go on: how sure the network then becomes, the peak, is not known yet.
  *
  *     gcc -O3 -std=c99 -o spot main.c speechrnn.c -lm
  *     arecord -q -t raw -f S16_LE -r 16000 -c 1 | ./spot
  *     sox speech.wav -t raw -e signed -b 16 -L -r 16000 -c 1 - | ./spot 0.9
  *
- * The number is the probability from which a word counts, for all words instead of the model's own.
+ * The argument is the probability from which a word counts, for all words instead of the model's own.
  */
 #include <stdio.h>
 #include <stdlib.h>

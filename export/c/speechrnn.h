@@ -22,8 +22,9 @@ typedef struct {
     float hidden[SPEECHRNN_LAYERS][SPEECHRNN_HIDDEN];
     /* @memory@ */
 
-    /* What the decision remembers. `thresholds` may be changed after speechrnn_init. */
+    /* What the decision remembers. `thresholds` may be changed after speechrnn_init, `smoothed` may be read. */
     float thresholds[SPEECHRNN_WORDS];
+    float smoothed[SPEECHRNN_LABELS];                    /* the mean of the last SPEECHRNN_SMOOTHING probabilities */
     float recent[SPEECHRNN_SMOOTHING][SPEECHRNN_LABELS]; /* the last probabilities, a ring */
     uint32_t blocks;                                     /* decided on so far */
     uint32_t wait;                                       /* blocks until a word may be detected again */
@@ -45,11 +46,13 @@ typedef struct {
     } scratch;
 } speechrnn_state;
 
-/* A word that was heard. */
+/* A word that was heard. It is told at once, in the block that reached its threshold, while the word may still go on:
+ * `probability` is what reached it. How sure the network then becomes, the peak, is the highest smoothed[label] of the
+ * state in SPEECHRNN_REFRACTORY blocks, this one and those that follow. */
 typedef struct {
     int label;         /* its place in speechrnn_labels */
-    float probability; /* averaged over the last SPEECHRNN_SMOOTHING blocks */
-    uint32_t blocks;   /* from the start of the sound to the end of the block that decided; 20 ms each */
+    float probability; /* smoothed[label] of the state in that block */
+    uint32_t blocks;   /* from the start of the sound to the end of that block; 20 ms each */
 } speechrnn_detection;
 
 /* The names of the columns of `probabilities`. */

@@ -13,19 +13,22 @@ void speechrnn_init(speechrnn_state *state)
 
 /* A word is detected in the block where its smoothed probability reaches its threshold; the most probable one if
  * several do. It can be detected again once it has fallen below HYSTERESIS times that, and for some time after a
- * detection (REFRACTORY blocks) nothing is. */
+ * detection (SPEECHRNN_REFRACTORY blocks) nothing is. */
 int speechrnn_decide(speechrnn_state *state, const float *probabilities, speechrnn_detection *detection)
 {
     const uint32_t block = state->blocks++;
     int detected = -1;
 
     memcpy(state->recent[block % SPEECHRNN_SMOOTHING], probabilities, sizeof state->recent[0]);
-    detection->probability = -1.0f;
-    for (int word = 0; word < SPEECHRNN_WORDS; word++) {
+    for (int label = 0; label < SPEECHRNN_LABELS; label++) {
         float sum = 0.0f;
         for (int i = 0; i < SPEECHRNN_SMOOTHING; i++)
-            sum += state->recent[i][word_labels[word]];
-        const float smoothed = sum / SPEECHRNN_SMOOTHING;
+            sum += state->recent[i][label];
+        state->smoothed[label] = sum / SPEECHRNN_SMOOTHING;
+    }
+    detection->probability = -1.0f;
+    for (int word = 0; word < SPEECHRNN_WORDS; word++) {
+        const float smoothed = state->smoothed[word_labels[word]];
 
         if (!state->wait && state->fallen[word] && smoothed >= state->thresholds[word] &&
             smoothed > detection->probability) {
@@ -37,7 +40,7 @@ int speechrnn_decide(speechrnn_state *state, const float *probabilities, speechr
     }
     if (detected >= 0) {
         state->fallen[detected] = 0;
-        state->wait = REFRACTORY;
+        state->wait = SPEECHRNN_REFRACTORY;
         detection->label = word_labels[detected];
         detection->blocks = block + 1;
     }

@@ -46,6 +46,7 @@ for i, samples in enumerate(blocks):
     reached = armed & (posterior >= threshold)
     if i >= ready_at and reached.any():
         heard = np.where(reached, posterior, -1.0).argmax()
+        # at once: the posterior that has reached the threshold; while the word goes on, it rises further
         print(f"{(i + 1) * block / rate:9.2f} s  {words[heard]:<8} {posterior[heard]:.3f}")
         armed[heard], ready_at = False, i + round(card["refractory_seconds"] * rate / block)
     armed |= posterior < card["hysteresis"] * threshold  # a word can be heard again once it has faded

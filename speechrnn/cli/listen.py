@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,6 +69,9 @@ def listen(
     realtime: Annotated[bool, typer.Option("--realtime/--fast", help="Play a file at its own pace")] = False,
 ) -> None:
     """Listen to the microphone until Ctrl-C and report each word with its time, in seconds, and its probability.
+
+    A word is reported at once, while it may still go on: the probability is the posterior that reached the threshold.
+    How sure the network then becomes, the peak, is shown on a terminal, where it rises, and by speechrnn spot.
 
     Example: speechrnn listen --words stop,go --exec "notify-send heard"
     """
@@ -159,12 +161,12 @@ class Listener:
 
     def _report(self, detections: list["Detection"]) -> None:
         for detection in detections:
-            found = replace(detection, time=round(self._origin + detection.time, 4))
-            self.counts[found.label] += 1
-            if self._view:
-                self._view.found.append(found)
+            detection.time = round(self._origin + detection.time, 4)  # no copy: its peak still rises
+            self.counts[detection.label] += 1
             for output in self.outputs:
-                output(found)
+                output(detection)
+        if self._view:
+            self._view.hear(detections, self._origin)
 
     def _notice(self, microphone: "Microphone") -> None:
         """What the person at the microphone should know, once each time."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from speechrnn.scoring import Score
 
 
+SURE = 0.8  # a posterior from which people take a word for certain
+
+
 def score(
     recordings: Annotated[list[Path], typer.Argument(metavar="RECORDING...", help="Sound files, or folders of them")],
     labels: Annotated[
@@ -41,8 +44,10 @@ def score(
 ) -> None:
     """Count hits, misses and false accepts in recordings whose words stand in a label track (Audacity's format).
 
-    A word is hit by the first detection of it from its start to 0.75 s after its end. Where x.clips.txt stands beside
-    x.wav (make_stream writes it), the clips in it also get a label each, within the stream and cut out of it.
+    A word is hit by the first detection of it from its start to 0.75 s after its end. The posterior of the hits is told
+    twice: in the block that reached the threshold, as `listen` prints it at once, and at its peak, as `spot` does.
+    Where x.clips.txt stands beside x.wav (make_stream writes it), the clips in it also get a label each, within the
+    stream and cut out of it.
 
     Example: speechrnn score stream.wav --threshold 0.8 --picture det.png
     """
@@ -121,6 +126,7 @@ def figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
     whole |= {
         key: getattr(result, key) for key in ("false_accepts_per_hour", "latency_median", "latency_p95", "latencies")
     }
+    whole |= {key: getattr(result, key) for key in ("probability_median", "peak_median")}
     whole["per_word"] = {word: {**asdict(counts), "misses": counts.misses} for word, counts in result.counts.items()}
     if accuracy.clips:
         whole["clips"] = asdict(accuracy)
@@ -156,6 +162,16 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
     ]
     if median is not None and p95 is not None:
         lines.append(f"latency from the end of a word: median {median:.2f} s, 95 % within {p95:.2f} s")
+    if result.hits:
+        unsure = [
+            share_of(sum(value < SURE for value in values), result.hits)
+            for values in (result.probabilities, result.peaks)
+        ]
+        lines += [
+            f"posterior of hits: median {result.probability_median:.2f} when detected, "
+            f"{result.peak_median:.2f} at the peak",
+            f"hits with less than {SURE}: {unsure[0]} when detected, {unsure[1]} at the peak",
+        ]
     if accuracy.clips:
         shares = [share_of(right, accuracy.clips) for right in (accuracy.in_stream, accuracy.cut_out)]
         lines.append(f"labels of {accuracy.clips} clips: {shares[0]} right in the stream, {shares[1]} cut out of it")

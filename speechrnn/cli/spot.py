@@ -54,7 +54,11 @@ def spot(
 ) -> None:
     """Find the words in recordings of any length: what `listen` would have heard, and when.
 
-    Times are seconds from the start of the recording to the end of the word. A recording that can't be used is reported
+    Times are seconds from the start of the recording to the end of the word, where its posterior reached the threshold.
+    The number in the table is the peak of the posterior: its highest value from there until the next word could be
+    detected. jsonl and csv have both: `probability`, which reached the threshold, and `peak`.
+
+    A recording that can't be used is reported
     and the rest go on; the exit code is then 1, or 2 if none could be used.
 
     Example: speechrnn spot meeting.flac --format srt --threshold 0.9 > meeting.srt
@@ -90,14 +94,20 @@ def _all_found(spotter: "Spotter", files: Iterable[str], trouble: list[str]) -> 
 
 
 def detections(spotter: "Spotter", recording: str) -> Iterator["Detection"]:
-    """What `spotter` hears in a recording, from a fresh state; read blockwise, so it may be of any length."""
+    """What `spotter` hears in a recording, from a fresh state; read blockwise, so it may be of any length.
+
+    A detection is given when its peak is known: after its refractory time, or at the end.
+    """
     from speechrnn import audio
 
     spotter.reset()
     source = standard_input() if recording == "-" else recording
+    found: list[Detection] = []
     for piece in _with_progress(audio.blocks(source), recording):
-        yield from spotter.process(piece)
-    yield from spotter.finish()
+        found += spotter.process(piece)
+        while found and found[0] is not spotter.pending:
+            yield found.pop(0)
+    yield from [*found, *spotter.finish()]
 
 
 def _with_progress(pieces: Iterator, recording: str) -> Iterator:
@@ -148,18 +158,21 @@ def _write_files(spotter: "Spotter", files: Iterable[str], folder: Path, format:
 def _write_jsonl(found: Iterator[Found], file: TextIO) -> None:
     for path, d in found:
         record = {"path": path, "time": d.time, "label": d.label, "probability": round(d.probability, 6)}
+        record["peak"] = round(d.peak, 6)
         file.write(json.dumps(record) + "\n")
 
 
 def _write_csv(found: Iterator[Found], file: TextIO) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["path", "time", "label", "probability"])
-    writer.writerows((in_cell(path, file), f"{d.time:.2f}", d.label, f"{d.probability:.6f}") for path, d in found)
+    writer.writerow(["path", "time", "label", "probability", "peak"])
+    writer.writerows(
+        (in_cell(path, file), f"{d.time:.2f}", d.label, f"{d.probability:.6f}", f"{d.peak:.6f}") for path, d in found
+    )
 
 
 def _write_table(found: Iterator[Found], file: TextIO) -> None:
     for path, d in found:
-        file.write(f"{in_line(path, file)}  {d.time:9.2f} s  {d.label:<8} {d.probability:.3f}\n")
+        file.write(f"{in_line(path, file)}  {d.time:9.2f} s  {d.label:<8} {d.peak:.3f}\n")
 
 
 def _write_audacity(found: Iterator[Found], file: TextIO) -> None:

@@ -7,7 +7,7 @@ import { Recognizer } from "./recognizer.js";
 import { Resampler } from "./resampler.js";
 import { decode, SoundError } from "./sound_file.js";
 import { Spectrogram } from "./spectrogram.js";
-import { clock, DetectionList, LevelMeter, WordBars } from "./view.js";
+import { clock, DetectionList, LevelMeter, NearMissList, WordBars } from "./view.js";
 
 const LIVE_SECONDS = 6; // of the spectrogram
 const MOST_SECONDS = 30; // of it for a file
@@ -16,6 +16,7 @@ const TOO_SLOW = "This machine is too slow: sound was dropped. Close other progr
 
 const $ = (id) => document.getElementById(id);
 const detections = new DetectionList($("detections"), $("empty"));
+const nearMisses = new NearMissList($("near-misses"), $("close"));
 const level = new LevelMeter($("level"));
 let threshold = Number(new URLSearchParams(location.search).get("threshold")) || undefined;
 let recognizer, bars, spectrogram, logMel; // once the model is loaded
@@ -54,6 +55,7 @@ function startHearing(seconds) {
   hearing = new Hearing(recognizer, threshold);
   logMel.reset();
   level.reset();
+  bars.reset();
   spectrogram.reset(seconds);
   setTrouble("");
 }
@@ -70,11 +72,19 @@ async function hear(samples) {
 }
 
 function show(found) {
+  detections.update();
+  bars.hear(hearing.highest, hearing.spotter.seconds);
+  for (const missed of hearing.nearMisses) nearMisses.add(missed);
   for (const detection of found) {
     detections.add(detection);
     bars.light(detection.label);
     spectrogram.mark(detection.label, detection.time);
   }
+}
+
+function clear() {
+  detections.clear();
+  nearMisses.clear();
 }
 
 function draw() {
@@ -105,7 +115,7 @@ async function listen() {
     return setTrouble(error.message);
   }
   microphone = opened;
-  detections.clear();
+  clear();
   setState("listening", `Listening to ${opened.name}, ${opened.context.sampleRate / 1000} kHz.`);
 }
 
@@ -135,7 +145,7 @@ async function spot(file) {
   const { samples, rate } = sound, seconds = samples.length / rate;
   const resampler = new Resampler(rate, recognizer.card.sample_rate);
   startHearing(Math.min(Math.max(seconds, LIVE_SECONDS), MOST_SECONDS));
-  detections.clear();
+  clear();
   for (let start = 0; start < samples.length; start += rate) {
     await hear(resampler.process(samples.subarray(start, start + rate)));
     $("status").textContent = `${file.name}: ${Math.round((100 * start) / samples.length)} %`;
@@ -174,7 +184,7 @@ $("file").addEventListener("change", ({ target }) => {
   spotFirst(target.files);
   target.value = ""; // the same file can be chosen again
 });
-$("clear").addEventListener("click", () => detections.clear());
+$("clear").addEventListener("click", clear);
 $("threshold").addEventListener("input", ({ target }) => { threshold = Number(target.value); showThreshold(); });
 $("own-threshold").addEventListener("click", () => { threshold = undefined; showThreshold(); });
 for (const kind of ["dragenter", "dragover"]) {
