@@ -86,17 +86,17 @@ def read_plan(path: Path) -> Plan:
     values = toml_files.read(path)
     variants = values.get("variants")
     if not (isinstance(variants, list) and variants and all(isinstance(variant, dict) for variant in variants)):
-        raise ConfigError(f"{path}: needs variants, each with a name")
+        raise ConfigError(f"{path}: needs config, seeds and variants, each with a name")
     seeds, name = values.get("seeds"), values.get("config")
     if not (isinstance(seeds, list) and seeds and all(type(seed) is int for seed in seeds) and isinstance(name, str)):
-        raise ConfigError(f"{path}: needs config, the name of a file, and seeds, a list of whole numbers")
+        raise ConfigError(f"{path}: needs a seed or more, whole numbers in a list, and config, the name of a file")
     changes: dict[str, tuple[str, ...]] = {}
     for variant in variants:
         called = variant.get("name")
         if not isinstance(called, str) or not called.isprintable() or "|" in called or not 0 < len(called) <= 100:
             raise ConfigError(f"{path}: {shown(called)} is no name of a variant: one line of the table, without |")
         if called in changes:
-            raise ConfigError(f"{path}: two variants are called {called}: give each a name of its own")
+            raise ConfigError(f"{path}: two variants are called {called}: give each a different name")
         changes[called] = _overrides(variant.get("set", []), path)
     plan = Plan(name, _overrides(values.get("set", []), path), tuple(seeds), changes)
     for called in changes:
