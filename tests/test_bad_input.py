@@ -401,7 +401,7 @@ def test_plot_without_matplotlib_says_what_to_install(good):
     )
     argv = [sys.executable, "-c", program, "plot", str(good)]
     shown = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    refused(shown, "matplotlib", "speechrnn[plot]")
+    refused(shown, "matplotlib", "pip install '.[plot]'")
 
 
 # train

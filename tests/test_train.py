@@ -332,7 +332,7 @@ def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path,
 
             def half(path, content):
                 if path.name == "last.pt" and content["history"][-1]["epoch"] == 2:
-                    path.with_name("last.pt.part").write_bytes(b"PK\x03\x04 half of a checkpoint")
+                    path.with_name("last.pt.speechrnn-0a1b2c3d.part").write_bytes(b"PK\x03\x04 half of a checkpoint")
                     raise Killed
                 save(path, content)
 

@@ -17,6 +17,9 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", "-m", help="ONNX file, or gru-12-small, to use instead of gru-12", show_default=False),
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of these names that are there already")
+]
 
 
 def run() -> None:
@@ -66,7 +69,8 @@ def report_errors() -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("speechrnn"):
             raise
-        say(f"this needs {error.name}: pip install 'speechrnn[{'plot' if error.name == 'matplotlib' else 'train'}]'")
+        extra = "plot" if error.name == "matplotlib" else "train"
+        say(f"this needs {error.name}: in a checkout of speechrnn, pip install '.[{extra}]'")
         raise typer.Exit(2) from None
     except BrokenPipeError:  # `speechrnn ... | head` is no error
         sys.stdout = None  # type: ignore[assignment]  # it is gone: Python must not flush it at exit
@@ -79,15 +83,3 @@ def report_errors() -> Iterator[None]:
 def say(message: str) -> None:
     """A line for the person, on stderr; one line even if a path in it has a line break."""
     typer.echo(" ".join(f"speechrnn: {message}".splitlines()), err=True)
-
-
-def check_writable(path: Path, option: str) -> None:
-    """Before the work, not after it: can a file be put there?"""
-    try:
-        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
-    except OSError as error:  # a name that is too long
-        raise InputError(f"{option} {path}: can't be written ({error.strerror}): name another place") from None
-    if is_folder:
-        raise InputError(f"{option} {path}: is a directory: name a file in it")
-    if not has_folder:
-        raise InputError(f"{option} {path}: there is no folder {path.parent}: make it first")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechrnn.cli import check_writable, say
+from speechrnn.cli import say
 from speechrnn.errors import InputError
+from speechrnn.files import check_writable
 
 if TYPE_CHECKING:
     from speechrnn.spotter import Detection

@@ -1,1 +1,1 @@
-"""The torch side: front end, network, data, augmentation, training. Needs `pip install 'speechrnn[train]'`."""
+"""The torch side: front end, network, data, augmentation, training. Needs `pip install '.[train]'`."""

@@ -1,24 +1,28 @@
 """Checkpoints: tensors and plain values only, read with `weights_only`, so that nothing in a file can run code."""
 
-import os
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.files import write
 from speechrnn.training import config as settings
 from speechrnn.training.network import Recognizer
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write beside, then rename: a run that is killed at any moment leaves the old file or the new one."""
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    """Write a checkpoint: a run that is killed at any moment leaves the old file or the new one.
+
+    Raises
+    ------
+    InputError
+        if it can't be written, as on a full disk
+    """
+    packed = io.BytesIO()  # on a full disk torch itself would say something else
+    torch.save(content, packed)
+    write(path, packed.getbuffer(), sync=True)
 
 
 def read(path: str | Path) -> dict[str, Any]:
