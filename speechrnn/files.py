@@ -65,6 +65,7 @@ def replacing(path: Path, *, overwrite: bool = True, sync: bool = False) -> Iter
 
             with tempfile.NamedTemporaryFile() as spooled, open(path, "wb") as device:
                 yield spooled.file
+                spooled.flush()
                 with open(spooled.name, "rb") as content:
                     shutil.copyfileobj(content, device)
             return
