@@ -179,8 +179,8 @@ def test_the_same_model_gives_the_same_files_beside_others(small, tmp_path):
     (tmp_path / "spot").mkdir()
     (tmp_path / "spot" / "Makefile").write_text("mine")
     texts = []
-    for _ in range(2):
-        assert to_c_command(small / "rnn.onnx", tmp_path / "spot").returncode == 0
+    for more in ([], ["--overwrite"]):
+        assert to_c_command(small / "rnn.onnx", tmp_path / "spot", *more).returncode == 0
         texts.append([(tmp_path / "spot" / name).read_text() for name in FILES])
     assert texts[0] == texts[1]
     assert sorted(p.name for p in (tmp_path / "spot").iterdir()) == ["Makefile", *FILES]
