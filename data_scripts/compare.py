@@ -40,12 +40,12 @@ from data_scripts.validate import (
     unseen_noise,
     unseen_words,
 )
-from export.writing import write
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
-from speechrnn.cli import check_writable, report_errors, say
+from speechrnn.cli import report_errors, say
 from speechrnn.cli.bench import median_times
 from speechrnn.errors import ConfigError, InputError
+from speechrnn.files import check_writable, write
 from speechrnn.model import Sound
 from speechrnn.training import checkpoint, corpus, toml_files
 from speechrnn.training import config as settings
@@ -254,10 +254,12 @@ def main(
     Example: python -m data_scripts.compare configs/plans/cells.toml cells.md
     """
     with report_errors():
-        check_writable(out, "OUT.md")
+        check_writable(out, "OUT.md", plan_file)
         if out.suffix == ".json":
             raise InputError(f"{out}: is where the figures go: name the table otherwise, as {out.with_suffix('.md')}")
         plan, kept = read_plan(plan_file), out.with_suffix(".json")
+        check_writable(kept, "OUT.json", plan_file, plan.config)
+        check_writable(out, "OUT.md", plan.config)
         known, milliseconds = read_figures(kept), clip_milliseconds(plan)
         for seed in plan.seeds:
             for variant in plan.variants:

@@ -19,11 +19,11 @@ import numpy as np
 import onnx
 import typer
 
-from export.writing import write
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli import report_errors
 from speechrnn.cli.classify import with_progress
 from speechrnn.errors import InputError, first_line
+from speechrnn.files import check_writable, write
 from speechrnn.inference import Session, session
 from speechrnn.training import config as settings
 from speechrnn.training import corpus
@@ -90,7 +90,7 @@ def main(
     Example: python -m data_scripts.hints configs/gru-12.toml openwakeword/resources/models ../data/hints.npz
     """
     with report_errors():
-        check_writable(output, "OUT")
+        check_writable(output, "OUT", config, models / MEL, models / EMBEDDING)
         chosen = settings.load(config, set_ or [])
         hear = teacher(models)
         words = replace(chosen.data, noise_folders=(), speech_folders=(), made_noises=0)

@@ -20,9 +20,10 @@ import typer
 from speechrnn import audio
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
-from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import AudioError, InputError
+from speechrnn.files import check_free, check_place, replacing
 from speechrnn.model import MIN_CLIP_SECONDS
 from speechrnn.scoring import Label, write_labels
 from speechrnn.training import corpus
@@ -150,22 +151,31 @@ def held_out_noise(folder: Path, others: Path | None, seed: int) -> list[np.ndar
     return [pieces[i] for i in order]
 
 
-def save(path: Path, samples: np.ndarray, words: Iterable[Label], intervals: Iterable[Label]) -> None:
+def tracks(path: Path) -> tuple[Path, Path]:
+    """Where the label tracks of a stream stand: its words, and its clips."""
+    return path.with_suffix(".txt"), path.with_suffix(".clips.txt")
+
+
+def save(
+    path: Path, samples: np.ndarray, words: Iterable[Label], intervals: Iterable[Label], overwrite: bool = False
+) -> None:
     """Write the sound with 16 bits, and its label tracks beside it; the sound comes last, so what is there is whole.
+
+    The tracks are put in their places when the sound is written, so that those of another stream don't come between.
 
     Raises
     ------
     InputError
-        if a file can't be written
+        if a file can't be written, or is there and `overwrite` is False
     """
-    write_labels(path.with_suffix(".txt"), words)
-    write_labels(path.with_suffix(".clips.txt"), intervals)
-    beside = path.with_name(path.name + ".part")
-    try:
-        soundfile.write(beside, samples, SAMPLE_RATE, format=FORMATS[path.suffix.lower()], subtype="PCM_16")
-        beside.replace(path)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise InputError(f"{path}: can't be written ({error}): name another place") from None
+    of_words, of_clips = tracks(path)
+    with replacing(path, overwrite=overwrite) as file:
+        try:  # by its name: soundfile doesn't pass on what goes wrong in a Python file
+            soundfile.write(file.name, samples, SAMPLE_RATE, format=FORMATS[path.suffix.lower()], subtype="PCM_16")
+        except soundfile.LibsndfileError as error:
+            raise InputError(f"{path}: can't be written ({error}): name another place") from None
+        write_labels(of_words, words, overwrite=overwrite)
+        write_labels(of_clips, intervals, overwrite=overwrite)
 
 
 def main(
@@ -191,6 +201,7 @@ def main(
         typer.Option(help="White noise in the gaps, dB below full scale: -60 is faint", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="For order, gaps and noise")] = 0,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Make a long recording of clips, with label tracks of what is said in it when.
 
@@ -199,7 +210,7 @@ def main(
     Example: python -m data_scripts.make_stream data/speech_commands stream.wav --snr 10 --noise data/noise
     """
     with report_errors():
-        check_writable(output, "OUT")
+        check_place(output, "OUT")
         if output.suffix.lower() not in FORMATS:
             raise InputError(f"OUT {output}: can't be written in this format: use .wav or .flac")
         if not 0.0 <= gap[0] <= gap[1] <= 3600.0:
@@ -212,13 +223,14 @@ def main(
             raise InputError(f"--noise {noise}: say with --snr how loud it shall be")
         if hiss is not None and not -120.0 <= hiss <= -10.0:
             raise InputError(f"--hiss {hiss:g}: must be -120 to -10 dB, of full scale")
+        check_free([output, *tracks(output)], "OUT", overwrite, folder, noise)
         clips = corpus.evaluation_clips(folder, corpus.task_labels(words), partition.value, seed)
         pieces = [] if snr is None else held_out_noise(folder, noise, seed)
         limit = None if minutes is None else 60.0 * minutes
         samples, spoken, intervals = make_stream(
             clips, seed=seed, gap=gap, seconds=limit, noise=pieces, snr=snr, hiss=hiss
         )
-        save(output, samples, spoken, intervals)
+        save(output, samples, spoken, intervals, overwrite)
         length = len(samples) / SAMPLE_RATE / 60.0
         typer.echo(f"{output}: {length:.1f} minutes, {len(spoken)} words, {len(intervals)} clips")
 

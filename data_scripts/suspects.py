@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from export.writing import write
-from speechrnn.cli import ModelOption, check_writable, report_errors
+from speechrnn.cli import ModelOption, report_errors
 from speechrnn.cli.classify import with_progress
 from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import AudioError
+from speechrnn.files import check_writable, write
 from speechrnn.model import Model
 from speechrnn.training import corpus
+from speechrnn.training.partition import LIST_NAMES
 
 
 def main(
@@ -31,8 +32,8 @@ def main(
     Example: python -m data_scripts.suspects data/speech_commands suspects.txt
     """
     with report_errors():
-        check_writable(output, "OUT")
         recogniser = Model(model)
+        check_writable(output, "OUT", recogniser.path, folder, *(folder / name for name in LIST_NAMES.values()))
         clips = corpus.word_clips(folder, recogniser.labels, partition.value)
         heard = with_progress(recogniser.classify_many([clip.path for clip in clips]), len(clips))
         found = [

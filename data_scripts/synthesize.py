@@ -8,6 +8,7 @@ isn't English.
 """
 
 import io
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -22,11 +23,11 @@ import typer
 from rich.progress import track
 
 from data_scripts import accents, kokoro
-from export.writing import write
 from speechrnn import audio, text_files
-from speechrnn.cli import report_errors
+from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
+from speechrnn.files import check_free, make_folder, write
 from speechrnn.names import file_name
 
 CLIP_SECONDS = 1.0
@@ -124,12 +125,18 @@ def check_words(words: Sequence[str]) -> None:
             raise InputError(f"WORD {word}: has the same file as {same} where capital letters don't count: choose one")
 
 
-def save(sound: np.ndarray, target: Path) -> None:
-    """Write a WAV, whole or not at all; the folder is made if it isn't there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def save(sound: np.ndarray, target: Path, overwrite: bool = False) -> None:
+    """Write a WAV, whole or not at all; the folder is made if it isn't there.
+
+    Raises
+    ------
+    InputError
+        if it can't be written, or is there and `overwrite` is False
+    """
+    make_folder(target.parent)
     content = io.BytesIO()
     soundfile.write(content, sound, audio.SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    write(target, content.getvalue())
+    write(target, content.getvalue(), overwrite=overwrite)
 
 
 def main(
@@ -162,6 +169,7 @@ def main(
     kokoro_folder: Annotated[
         Path, typer.Option("--kokoro", help=f"Folder with {kokoro.MODEL} and {kokoro.VOICES}")
     ] = kokoro.FOLDER,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Have words spoken by espeak-ng, flite or Kokoro, a clip each, or many takes of each.
 
@@ -183,16 +191,20 @@ def main(
         check_words(chosen)
         if with_accents and (engine is not Engine.kokoro or not takes):
             raise InputError("--accents: goes with --engine kokoro and --takes")
+        chosen = list(dict.fromkeys(chosen))  # a word that is named twice would replace itself
+        names = [f"{word}/{take}" for word in chosen for take in range(takes)] or chosen
+        there = filter(os.path.lexists, (dest / f"{name}.wav" for name in names))
+        check_free(there, "DEST", overwrite, listed)
         rng = np.random.default_rng(seed)
         for word in track(chosen, "speaking", console=plain_console(stderr=True), disable=not takes, transient=True):
             for take in range(takes):
                 drawn, mark = draw(engine, kokoro_folder, rng, with_accents)
                 drawn_speed, drawn_pitch = int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES))
                 sound = speak(word + mark, drawn, drawn_speed, drawn_pitch, engine, kokoro_folder)
-                save(sound, dest / word / f"{take}.wav")
+                save(sound, dest / word / f"{take}.wav", overwrite)
             if not takes:
                 sound = speak(word, voice or USUAL_VOICES[engine], speed, pitch, engine, kokoro_folder)
-                save(sound, dest / f"{word}.wav")
+                save(sound, dest / f"{word}.wav", overwrite)
                 typer.echo(f"{dest / word}.wav: {len(sound) / audio.SAMPLE_RATE:.2f} s")
 
 

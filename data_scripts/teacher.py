@@ -20,8 +20,9 @@ import numpy as np
 import torch
 import typer
 
-from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli import report_errors
 from speechrnn.errors import InputError, first_line
+from speechrnn.files import check_writable
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training import config as settings
 from speechrnn.training.network import Recognizer
@@ -107,7 +108,7 @@ def main(
     Example: python -m data_scripts.teacher configs/teacher.toml model.bin ../data/teacher.pt
     """
     with report_errors():
-        check_writable(output, "OUT")
+        check_writable(output, "OUT", config, model)
         chosen = settings.load(config)
         torch.manual_seed(chosen.train.seed)
         recognizer = Recognizer(chosen, corpus.task_labels(chosen.data.task))

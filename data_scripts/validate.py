@@ -21,18 +21,19 @@ import typer
 from rich.table import Table
 
 from data_scripts.make_stream import held_out_noise, make_stream, save
-from export.writing import write
 from speechrnn import audio, calibration, recordings, scoring
 from speechrnn.card import SILENCE
-from speechrnn.cli import check_writable, evaluate, report_errors, say
+from speechrnn.cli import evaluate, report_errors, say
 from speechrnn.cli.classify import with_progress
 from speechrnn.cli.score import ListeningProgress, figures
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import AudioError, InputError
+from speechrnn.files import check_place, check_writable, write
 from speechrnn.model import Model, Sound
 from speechrnn.recordings import IntervalAccuracy, Recording
 from speechrnn.spotter import Spotter
 from speechrnn.training import corpus
+from speechrnn.training.partition import LIST_NAMES
 
 DATA = Path("../data")
 DataOption = Annotated[Path, typer.Option("--data", help="Folder that the others are in where they aren't named")]
@@ -312,7 +313,7 @@ def main(
     """
     with report_errors():
         if json_file:
-            check_writable(json_file, "--json")
+            check_place(json_file, "--json")
         recogniser = Model(model)
         folders = Folders(
             commands=commands or data / "speech_commands",
@@ -322,6 +323,11 @@ def main(
             held_out_words=tuple(some or (data / folder for folder in HELD_OUT_WORDS if (data / folder).is_dir())),
             unseen_noise=tuple(whole or (data / folder for folder in UNSEEN_NOISE if (data / folder).is_dir())),
         )
+        if json_file:
+            sounds = (*folders.unseen_words, *folders.held_out_words, *folders.unseen_noise)
+            lists = (folders.commands / name for name in LIST_NAMES.values())
+            read = (folders.commands, folders.speech, folders.noise, *sounds, *lists)
+            check_writable(json_file, "--json", recogniser.path, *read)
         made = measure(recogniser, folders)
         show(made, recogniser.labels)
         for part, why in made["skipped"].items():

@@ -58,9 +58,9 @@ class Program:
     constant_bytes: int
     state_bytes: int
 
-    def write(self, folder: Path, ending: str = "") -> None:
+    def write(self, folder: Path) -> None:
         for name, text in self.files.items():
-            (folder / f"{name}{ending}").write_text(text, encoding="utf-8", newline="\n")
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 @dataclass

@@ -37,13 +37,13 @@ from data_scripts.validate import (
 from export import prior, temperature, thresholds
 from export.temperature import Fit
 from export.thresholds import Choice
-from export.writing import write
 from speechrnn.calibration import tempered
 from speechrnn.card import METADATA_KEY
-from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli import report_errors
 from speechrnn.cli.score import share_of
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, ModelError
+from speechrnn.files import check_place, check_writable, write
 from speechrnn.model import Model
 from speechrnn.recordings import Recording
 from speechrnn.scoring import Score
@@ -158,15 +158,21 @@ def main(
     Example: python -m export.calibrate model.onnx calibrated.onnx --target-fa 0.5 --prior _silence_=8
     """
     with report_errors():
-        check_writable(out, "OUT")
+        check_place(out, "OUT")
         if not 0.0 <= target <= 3600.0:
             raise InputError(f"--target-fa {target:g}: must be 0 to 3600 false accepts per hour")
         if picture:
-            check_writable(picture, "--picture")
+            check_place(picture, "--picture")
             if no_temperature:
                 raise InputError(f"--picture {picture}: shows what the temperature does, so no --no-temperature")
             from speechrnn import pictures
+
+            pictures.kind(picture)
         model = Model(model_path)
+        read = (model.path, commands or data / "speech_commands", speech or data / "speech", noise or data / "noise")
+        check_writable(out, "OUT", *read)
+        if picture:
+            check_writable(picture, "--picture", out, *read)
         priors, before = _priors(prior_ or [], model), model.card.figures.get("priors", {})
         if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
             raise ModelError(f"{model.path}: its model card has priors that are no numbers: export the model again")

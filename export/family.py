@@ -14,28 +14,35 @@ from rich.table import Table
 
 from export.comparison import ClipsOption, PartitionOption
 from export.quantize import Weights, exports
-from export.writing import write
-from speechrnn.cli import report_errors
+from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.cli.bench import block_times, clip_times, paired_ratio
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
+from speechrnn.files import check_free, write
 from speechrnn.model import Model
 from speechrnn.text import printable
 
 
-def make(model: Model, folder: Path, clips: Path | None = None, partition: str | None = None) -> list[dict]:
+def paths(model: Model, folder: Path) -> list[Path]:
+    """Where the smaller files go, one for each of `Weights`."""
+    return [folder / f"{model.path.stem}-{kind.value}.onnx" for kind in Weights]
+
+
+def make(
+    model: Model, folder: Path, clips: Path | None = None, partition: str | None = None, overwrite: bool = False
+) -> list[dict]:
     """Write `FOLDER/NAME-int8.onnx` and `-float16.onnx`; a row of figures for each file, the model's own first.
 
     Raises
     ------
     InputError
-        if one of them can't be made, or can't be written
+        if one of them can't be made or written, or is there and `overwrite` is False
     """
     kinds = list(Weights)
     made = exports(model, kinds, clips, partition)
-    files = [folder / f"{model.path.stem}-{kind.value}.onnx" for kind in kinds]
+    files = paths(model, folder)
     for file, export in zip(files, made, strict=True):
-        write(file, export.content)
+        write(file, export.content, overwrite=overwrite)
     first = made[0].comparison
     closeness = [(1.0, 0.0, first.reference_accuracy)]
     closeness += [(c.agreement, c.largest_error, c.accuracy) for c in (export.comparison for export in made)]
@@ -67,6 +74,7 @@ def main(
     clips: ClipsOption = None,
     partition: PartitionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Store a model as int8 and float16, compare and time the files, and print one table.
 
@@ -75,7 +83,9 @@ def main(
     with report_errors():
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such folder: make it first")
-        rows = make(Model(model_path), folder, clips, partition.value if partition else None)
+        model = Model(model_path)
+        check_free(paths(model, folder), "FOLDER", overwrite, model.path)
+        rows = make(model, folder, clips, partition.value if partition else None, overwrite)
         if as_json:
             sys.stdout.write(json.dumps(rows, indent=2) + "\n")
             return

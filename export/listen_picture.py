@@ -10,13 +10,14 @@ import numpy as np
 import typer
 
 from export.web.screenshot import speak
-from export.writing import write
+
 from speechrnn import audio
-from speechrnn.cli import ModelOption, check_writable, report_errors, say
+from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.feeds import PIECE_SECONDS, Feed
 from speechrnn.cli.listen import Listener
 from speechrnn.cli.spotting import ThresholdOption, make_spotter
 from speechrnn.cli.view import View
+from speechrnn.files import check_writable, write
 from speechrnn.model import Model
 
 WIDTH = 72  # characters

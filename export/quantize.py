@@ -24,10 +24,10 @@ import typer
 from onnx import TensorProto, helper, numpy_helper
 
 from export.comparison import ClipsOption, Comparison, PartitionOption, compare, labelled_sounds
-from export.writing import write
 from speechrnn.card import METADATA_KEY, Card
-from speechrnn.cli import check_writable, report_errors
-from speechrnn.errors import InputError, ModelError
+from speechrnn.cli import report_errors
+from speechrnn.errors import ModelError
+from speechrnn.files import check_writable, write
 from speechrnn.model import Model
 
 LEAST_AGREEMENT = 0.995  # share of the clips that keep their label; below that nothing is written
@@ -179,10 +179,8 @@ def main(
     Example: python -m export.quantize model.onnx small.onnx --clips ../data/speech_commands --partition validation
     """
     with report_errors():
-        check_writable(out, "OUT")
         model = Model(model_path)
-        if out.exists() and out.samefile(model.path):
-            raise InputError(f"OUT {out}: is the model itself: name another file")
+        check_writable(out, "OUT", model.path, clips)
         [made] = exports(model, [weights], clips, partition.value if partition else None)
         write(out, made.content)
         ratio = len(made.content) / model.path.stat().st_size

@@ -15,21 +15,25 @@ import typer
 
 from export import c_compiled, c_weights, quantize
 from export.c_source import CODE_KILOBYTES, STACK_BYTES, Precision, Program, program
-from speechrnn.cli import report_errors
+from speechrnn import files
+from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.errors import InputError, ModelError
 from speechrnn.model import Model
 from speechrnn.training import corpus
 
 TOLERANCE = 1e-3  # of probabilities, against the ONNX file with the same weights
 LEAST_AGREEMENT = 0.998  # of labels on real clips
+FILES = ("speechrnn.h", "speechrnn.c", "main.c")
 
 
-def check_folder(folder: Path) -> None:
-    """Before the work, not after it: can it be made, or is it there?"""
+def check_folder(folder: Path, overwrite: bool, model: Path) -> None:
+    """Before the work, not after it: can it be made, or is it there? Are its files to be replaced, and not read?"""
     if os.path.exists(folder) and not os.path.isdir(folder):  # which, unlike pathlib, take a name that is too long
         raise InputError(f"OUT {folder}: is a file: name a folder")
     if not folder.parent.is_dir():
         raise InputError(f"OUT {folder}: there is no folder {folder.parent}: make it first")
+    if os.path.isdir(folder):
+        files.check_free([folder / name for name in FILES], "OUT", overwrite, model)
 
 
 @contextlib.contextmanager
@@ -71,31 +75,30 @@ def compare(compiled: c_compiled.Compiled, model: Model, name: str, clips: Path 
             raise ModelError(f"{name}: the C program gives equal labels to {share:.2%} only: nothing is written")
 
 
-def put(made: Program, folder: Path) -> None:
-    """Write all files, or none: each beside its place, and only then they are renamed.
+def put(made: Program, folder: Path, overwrite: bool = False) -> None:
+    """Write all files, or none: only when each of them is whole, they take their places.
 
     Raises
     ------
     InputError
-        if the folder can't be written
+        if the folder can't be written, or holds one of the files and `overwrite` is False
     """
     new = not os.path.exists(folder)
-    beside = [folder / f"{name}.part" for name in made.files]
     try:
         folder.mkdir(exist_ok=True)
-        for name in made.files:
-            if (folder / name).is_dir():
-                raise InputError(f"OUT {folder / name}: is a directory: name another folder")
-        made.write(folder, ".part")
-        for path in beside:
-            path.replace(path.with_suffix(""))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            for path in beside:
-                path.unlink(missing_ok=True)
-            if new:
-                folder.rmdir()
         raise InputError(f"OUT {folder}: can't be written ({error.strerror}): name another place") from None
+    try:
+        with contextlib.ExitStack() as stack:
+            for name, text in made.files.items():
+                file = stack.enter_context(files.replacing(folder / name, overwrite=overwrite))
+                file.write(text.encode())
+                file.flush()  # the last of them has met the full disk before the first one takes its place
+    except InputError:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def main(
@@ -109,6 +112,7 @@ def main(
         typer.Option(help="Also compare labels on real clips: a folder for each word", show_default=False),
     ] = None,
     timed: Annotated[bool, typer.Option("--benchmark", help="Also time a block against onnxruntime")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Turn an ONNX file into C99 that needs nothing but the C library, and finds the words that `speechrnn spot` finds.
 
@@ -118,8 +122,8 @@ def main(
         compiler = c_compiled.compiler()
         if not compiler and (timed or clips):
             raise InputError(f"{'--benchmark' if timed else '--clips'}: needs a C compiler: install gcc, or set CC")
-        check_folder(folder)
         model = Model(model_path)
+        check_folder(folder, overwrite, model.path)
         if not model.card.words:
             raise ModelError(f"{model_path}: its model card names no words, so there is nothing to find")
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -137,7 +141,7 @@ def main(
                     ours, theirs, ratio = c_compiled.block_seconds(compiled, stored)
                     took = f"{1000 * ours:.3f} ms, onnxruntime {1000 * theirs:.3f} ms"
                     told.append(f"a block: {took}, {ratio:.2f} times the time")
-        put(made, folder)
+        put(made, folder, overwrite)
         constants = f"{made.constant_bytes / 1000:.1f} KB of constants"
         typer.echo(f"{folder}: {', '.join(made.files)}")
         typer.echo(f"flash: {constants}, and less than {CODE_KILOBYTES} KB of code")

@@ -13,11 +13,11 @@ import torch
 import typer
 
 from export.graph import build
-from export.writing import write
 from speechrnn import card
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import report_errors
 from speechrnn.errors import ModelError
+from speechrnn.files import check_writable, write
 from speechrnn.inference import session
 from speechrnn.training import checkpoint, corpus
 from speechrnn.training.losses import SMOOTHING_BLOCKS
@@ -117,6 +117,7 @@ def main(
     Example: python -m export.to_onnx runs/gru-12/best.pt model.onnx
     """
     with report_errors():
+        check_writable(model_path, "MODEL", checkpoint_path)
         error = export(checkpoint_path, model_path, threshold)
         size = model_path.stat().st_size
         typer.echo(f"{model_path}: {size / 1e6:.2f} MB, probabilities within {error:.1e} of torch")

@@ -1,6 +1,5 @@
-"""Numbers in, pictures out. Needs matplotlib (`pip install 'speechrnn[plot]'`); no screen."""
+"""Numbers in, pictures out. Needs matplotlib (`pip install '.[plot]'`); no screen."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,25 +11,26 @@ from matplotlib.lines import Line2D
 from speechrnn.calibration import Bin
 from speechrnn.card import Card
 from speechrnn.errors import InputError
+from speechrnn.files import replacing
 
 SHOWN_FROM = 0.15  # labels whose posterior never gets that high aren't named
 DYNAMIC_RANGE_DB = 80
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write beside, then rename; raises InputError naming the path."""
-    formats = set(figure.canvas.get_supported_filetypes()) - {"pgf"}  # needs LaTeX
-    kind = path.suffix.lstrip(".").lower() or "png"
-    if kind not in formats:
+def kind(path: Path) -> str:
+    """The kind of picture, by the ending of its name; raises InputError naming the path if it can't be drawn."""
+    formats = set(Figure().canvas.get_supported_filetypes()) - {"pgf"}  # needs LaTeX
+    ending = path.suffix.lstrip(".").lower() or "png"
+    if ending not in formats:
         raise InputError(f"{path}: can't draw a picture of this kind: use .png, .svg or .pdf")
-    beside = path.with_name(path.name + ".part")
-    try:
-        figure.savefig(beside, format=kind, dpi=110)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise InputError(f"{path}: can't be written ({error.strerror}): name another place") from None
+    return ending
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all; raises InputError naming the path."""
+    ending = kind(path)
+    with replacing(path) as file:
+        figure.savefig(file, format=ending, dpi=110)
 
 
 def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speechrnn import files
 from speechrnn.errors import InputError
 from speechrnn.spotter import Detection, Spotter
 
@@ -260,22 +261,17 @@ def _label(line: str, where: str) -> Label:
     return Label(start, end, columns[2].strip())
 
 
-def write_labels(path: Path, labels: Iterable[Label]) -> None:
+def write_labels(path: Path, labels: Iterable[Label], *, overwrite: bool = True) -> None:
     """Write a label track that Audacity imports and `read_labels` reads, to the microsecond.
 
     Raises
     ------
     InputError
-        if the file can't be written, or a word can't stand in it
+        if the file can't be written (or is there, and `overwrite` is False), or a word can't stand in it
     """
     lines = []
     for label in labels:
         if any(character in label.word for character in "\t\r\n"):
             raise InputError(f"{path}: {label.word!r} can't be a label: it holds a tab or a line break")
         lines.append(f"{label.start:.6f}\t{label.end:.6f}\t{label.word}\n")
-    beside = path.with_name(path.name + ".part")
-    try:
-        beside.write_text("".join(lines), encoding="utf-8", newline="\n")
-        beside.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: can't be written ({error.strerror}): name another place") from None
+    files.write(path, "".join(lines).encode(), overwrite=overwrite)

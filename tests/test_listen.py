@@ -313,7 +313,7 @@ def test_a_recording_is_whole_even_if_the_program_is_killed(model, tmp_path):
         (["CLIP", "--save", "heard.mp3"], ".wav"),
         (["CLIP", "--save", "no/such/folder/heard.wav"], "no/such/folder"),
         (["CLIP", "--save", "FOLDER.wav"], "directory"),
-        (["CLIP", "--save", "CLIP"], "listened to"),
+        (["CLIP", "--save", "CLIP"], "would replace what is read"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(model, clip, tmp_path, arguments, told):

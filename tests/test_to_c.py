@@ -1,5 +1,6 @@
 """python -m export.to_c: which files it reads, what it writes and says, and what it refuses."""
 
+import contextlib
 import ctypes
 import re
 from dataclasses import replace
@@ -28,8 +29,9 @@ from test_model import sound
 from test_network import SMALL, recognizer
 
 import speechrnn
-from export import c_compiled, c_source, c_weights, to_c, to_onnx
+from export import c_compiled, c_weights, to_c, to_onnx
 from export.c_source import Precision
+from speechrnn import files
 from speechrnn.training import config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -177,8 +179,8 @@ def test_the_same_model_gives_the_same_files_beside_others(small, tmp_path):
     (tmp_path / "spot").mkdir()
     (tmp_path / "spot" / "Makefile").write_text("mine")
     texts = []
-    for _ in range(2):
-        assert to_c_command(small / "rnn.onnx", tmp_path / "spot").returncode == 0
+    for more in ([], ["--overwrite"]):
+        assert to_c_command(small / "rnn.onnx", tmp_path / "spot", *more).returncode == 0
         texts.append([(tmp_path / "spot" / name).read_text() for name in FILES])
     assert texts[0] == texts[1]
     assert sorted(p.name for p in (tmp_path / "spot").iterdir()) == ["Makefile", *FILES]
@@ -306,14 +308,16 @@ def test_a_full_disk_leaves_what_was_there(small, tmp_path, monkeypatch, there):
         target.mkdir()
         (target / "main.c").write_text("older")
 
-    def full(made, folder, ending=""):
-        (folder / f"main.c{ending}").write_text("half")
-        raise OSError(28, "No space left on device")
+    write = files.replacing
 
-    real = c_source.Program.write
-    monkeypatch.setattr(
-        c_source.Program, "write", lambda made, folder, ending="": (full if ending else real)(made, folder, ending)
-    )
-    refused(to_c_command(small / "rnn.onnx", target), target, "No space left")
+    @contextlib.contextmanager
+    def full(path, **how):
+        with write(path, **how) as file:
+            yield file
+            if path.name == "main.c":
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "replacing", full)
+    refused(to_c_command(small / "rnn.onnx", target, "--overwrite"), target, "No space left")
     assert [p.name for p in tmp_path.rglob("*")] == (["spot", "main.c"] if there else [])
     assert not there or (target / "main.c").read_text() == "older"

@@ -41,6 +41,7 @@ from speechrnn.training.train import (
 )
 
 ROOT = Path(__file__).parents[1]
+DIVERGING = ["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"]
 LABELS = ["high", "low", "_unknown_", "_silence_"]
 SETTINGS = """
 name = "tones"
@@ -332,7 +333,7 @@ def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path,
 
             def half(path, content):
                 if path.name == "last.pt" and content["history"][-1]["epoch"] == 2:
-                    path.with_name("last.pt.part").write_bytes(b"PK\x03\x04 half of a checkpoint")
+                    path.with_name("last.pt.speechrnn-0a1b2c3d.part").write_bytes(b"PK\x03\x04 half of a checkpoint")
                     raise Killed
                 save(path, content)
 
@@ -415,7 +416,7 @@ def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(config_file, tmp_path):
-    run = start(config_file, tmp_path / "run", "train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0")
+    run = start(config_file, tmp_path / "run", *DIVERGING)
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
         run.fit()
     assert not (tmp_path / "run" / "last.pt").exists()
@@ -772,7 +773,7 @@ def test_two_processes_go_on_with_what_one_has_begun(alone, as_one, config_file,
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"], "train.learning_rate"),  # when all have learnt
+        (DIVERGING, "train.learning_rate"),  # when all have learnt
         (["data.folder=missing"], "missing"),  # when all read
     ],
 )

@@ -78,7 +78,7 @@ def test_an_earlier_page_is_kept_when_a_new_one_fails(tmp_path, onnxruntime_web,
     def full(*arguments, **how):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(building, "_list_of_files", full)
+    monkeypatch.setattr(building.shutil, "copyfile", full)
     fails(site, "--runtime", onnxruntime_web, names=[site])
     assert {path: path.read_bytes() for path in site.rglob("*") if path.is_file()} == before
     assert list(tmp_path.iterdir()) == [site]

@@ -26,7 +26,7 @@ ROOT = HERE.parents[1]
 PAGE = HERE / "page"
 PACKAGE = "onnxruntime-web"
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-LIST = "files.js"  # what the service worker keeps; also how an earlier build is known
+LIST = "files.js"  # what the service worker keeps; also how an earlier build is known, whole and unchanged
 NOTICES = ("LICENSE", "ATTRIBUTION.md")
 
 
@@ -67,10 +67,18 @@ def _check_place(folder: Path) -> None:
             raise InputError(f"{folder}: there is no folder {parent}: make it first")
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file: name a folder")
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / LIST).is_file():
-            raise InputError(f"{folder}: holds something else than an earlier page: name a new folder")
+        if folder.is_dir() and any(folder.iterdir()) and not _is_earlier_page(folder):
+            raise InputError(f"{folder}: holds something else than an earlier page, as it was built: name a new folder")
     except OSError as error:
         raise InputError(f"{folder}: can't be used ({error.strerror}): name another place") from None
+
+
+def _is_earlier_page(folder: Path) -> bool:
+    """Tell whether a folder holds what was built and nothing else: not a file more, fewer or changed."""
+    try:
+        return (folder / LIST).read_text(encoding="utf-8") == _list_of_files(folder)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _check_runtime(runtime: Path) -> None:
@@ -92,7 +100,7 @@ def _check_runtime(runtime: Path) -> None:
 @contextlib.contextmanager
 def _beside(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` if all goes well, and is gone otherwise."""
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name[:50]}.", dir=folder.absolute().parent))
+    made = Path(tempfile.mkdtemp(".part", f".{folder.name[:50]}.", folder.absolute().parent))
     replaced = made.with_name(made.name + ".old")
     try:
         yield made
@@ -111,7 +119,7 @@ def _beside(folder: Path) -> Iterator[Path]:
 
 def _list_of_files(folder: Path) -> str:
     """JavaScript with the names of all files, and a version that is another one as soon as a file is."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / LIST)
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

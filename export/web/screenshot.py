@@ -16,8 +16,9 @@ from export.web import chromium
 from export.web.build import ROOT, build, fetched_runtime
 from export.web.serve import served
 from speechrnn import audio
-from speechrnn.cli import ModelOption, check_writable, report_errors, say
+from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.errors import InputError
+from speechrnn.files import check_place, check_writable, replacing
 from speechrnn.model import Model
 
 GAP_SECONDS = 1.2
@@ -37,13 +38,8 @@ def speak(words: list[str], path: Path, gap_seconds: float = GAP_SECONDS) -> Non
 
 def _save(png: bytes, picture: Path) -> None:
     """Write a PNG with 256 colours, which is half as large and looks the same."""
-    beside = picture.with_name(picture.name + ".part")
-    try:
-        Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(beside, "PNG", optimize=True)
-        beside.replace(picture)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(f"{picture}: can't be written ({error.strerror}): name another place") from None
+    with replacing(picture) as file:
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(256).save(file, "PNG", optimize=True)
 
 
 def main(
@@ -61,10 +57,11 @@ def main(
     Example: python -m export.web.screenshot docs/web.png --dark
     """
     with report_errors(), contextlib.ExitStack() as stack:
-        check_writable(picture, "PICTURE")
+        check_place(picture, "PICTURE")
         if chromium.find() is None:
             raise InputError("chromium: is not on the path: install it")
         loaded = Model(model)
+        check_writable(picture, "PICTURE", loaded.path)
         if runtime is None:
             runtime = stack.enter_context(fetched_runtime())
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))

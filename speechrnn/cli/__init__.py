@@ -22,6 +22,9 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("--model", "-m", help="ONNX file, or gru-12-small, to use instead of gru-12", show_default=False),
 ]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files of these names that are there already")
+]
 
 
 def run() -> None:
@@ -139,18 +142,6 @@ def start_module() -> None:
 def say(message: str) -> None:
     """A line for the person, on stderr; one line even if a path in it has a line break."""
     typer.echo(f"speechrnn: {printable(message)}", err=True)
-
-
-def check_writable(path: Path, option: str) -> None:
-    """Before the work, not after it: can a file be put there?"""
-    try:
-        is_folder, has_folder = path.is_dir(), path.parent.is_dir()
-    except OSError as error:  # a name that is too long
-        raise InputError(f"{option} {path}: can't be written ({error.strerror}): name another place") from None
-    if is_folder:
-        raise InputError(f"{option} {path}: is a directory: name a file in it")
-    if not has_folder:
-        raise InputError(f"{option} {path}: there is no folder {path.parent}: make it first")
 
 
 def check_folder(path: Path, option: str) -> None:

@@ -9,8 +9,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from speechrnn.cli import ModelOption, check_writable, report_errors, say
+from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.errors import AudioError
+from speechrnn.files import check_writable
 
 
 class Partition(StrEnum):
@@ -40,8 +41,10 @@ def evaluate(
     """
     with report_errors():
         if picture:
-            check_writable(picture, "--picture")
+            check_writable(picture, "--picture", folder, model)
             from speechrnn import pictures
+
+            pictures.kind(picture)
         from speechrnn.cli.classify import with_progress
         from speechrnn.model import Model
         from speechrnn.training.corpus import evaluation_clips

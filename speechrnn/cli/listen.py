@@ -54,13 +54,19 @@ def listen(
         typer.Option(
             "--exec",
             metavar="CMD",
-            help="Run this for each word, without a shell; SPEECHRNN_LABEL, SPEECHRNN_TIME and SPEECHRNN_PROBABILITY "
-            "are in its environment, its output goes to stderr",
+            help="Run this for each word, without a shell; {label}, {time} and {probability} in its arguments are "
+            "what was heard (a brace itself is doubled), and so are SPEECHRNN_LABEL, SPEECHRNN_TIME and "
+            "SPEECHRNN_PROBABILITY in its environment. Its output goes to stderr. While eight of it run, further words "
+            "are left out and counted; what still runs at the end is left to finish",
         ),
     ] = None,
     save: Annotated[
         Path | None,
-        typer.Option(metavar="WAV", help="Keep what was heard, and a label track for Audacity beside it (.txt)"),
+        typer.Option(
+            metavar="WAV",
+            help="Keep what was heard, and a label track for Audacity beside it (.txt). What is there already stays: "
+            "after keep.wav comes keep-2.wav with keep-2.txt, and so on; stderr says which",
+        ),
     ] = None,
     rate: Annotated[
         int | None,
@@ -73,7 +79,7 @@ def listen(
     A word is reported at once, while it may still go on: the probability is the posterior that reached the threshold.
     How sure the network then becomes, the peak, is shown on a terminal, where it rises, and by speechrnn spot.
 
-    Example: speechrnn listen --words stop,go --exec "notify-send heard"
+    Example: speechrnn listen --words stop,go --exec "notify-send {label}"
     """
     with report_errors():
         if source and input:

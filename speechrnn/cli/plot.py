@@ -1,17 +1,20 @@
 """`speechrnn plot`: a picture of what the network hears."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from speechrnn.cli import ModelOption, check_writable, report_errors
+from speechrnn.cli import ModelOption, report_errors
+from speechrnn.errors import InputError
+from speechrnn.files import check_writable
 
 
 def plot(
     clip: Annotated[Path, typer.Argument(help="A sound file of up to a minute")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Picture to write; CLIP.png if left out")
+        Path | None, typer.Option("--output", "-o", help="Picture to write; CLIP.png, if there is none, if left out")
     ] = None,
     model: ModelOption = None,
 ) -> None:
@@ -21,10 +24,13 @@ def plot(
     """
     with report_errors():
         target = output or Path(f"{clip.stem}.png")
-        check_writable(target, "--output")
+        if output is None and os.path.lexists(target):
+            raise InputError(f"{target}: is there already: to replace it, name it with --output")
+        check_writable(target, "--output", clip, model)
         from speechrnn import audio, pictures
         from speechrnn.model import Model
 
+        pictures.kind(target)
         recogniser = Model(model)
         samples = recogniser.load_clip(clip)
         posteriors = recogniser.posteriors(samples)

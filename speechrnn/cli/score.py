@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from speechrnn.cli import ModelOption, check_writable, report_errors
+from speechrnn.cli import ModelOption, report_errors
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
 from speechrnn.errors import InputError
+from speechrnn.files import check_writable
 
 if TYPE_CHECKING:
     from speechrnn.recordings import IntervalAccuracy, Recording
@@ -57,8 +58,10 @@ def score(
         if picture:
             if no_labels:
                 raise InputError(f"--picture {picture}: a DET curve needs words that can be missed, so no --no-labels")
-            check_writable(picture, "--picture")
+            check_writable(picture, "--picture", *recordings, labels, model)
             from speechrnn import pictures
+
+            pictures.kind(picture)
         from speechrnn import scoring
         from speechrnn.model import Model
         from speechrnn.recordings import IntervalAccuracy, hear, interval_accuracy, read, sound_files

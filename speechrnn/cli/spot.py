@@ -1,7 +1,9 @@
 """`speechrnn spot`: the words in recordings of any length."""
 
 import csv
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
@@ -11,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.cli import ModelOption, OverwriteOption, mirror, report_errors, say
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
 from speechrnn.cli.streams import standard_input
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
+from speechrnn.files import make_folder, write
 from speechrnn.text import printable
 
 if TYPE_CHECKING:
@@ -46,8 +49,14 @@ def spot(
     ] = Format.table,
     output_folder: Annotated[
         Path | None,
-        typer.Option("--output-folder", "-o", help="A file for each recording into this folder, instead of stdout"),
+        typer.Option(
+            "--output-folder",
+            "-o",
+            help="A file for each recording into this folder, instead of stdout; below it, folders as those of the "
+            "recordings. What is there already stays, and nothing is done, without --overwrite",
+        ),
     ] = None,
+    overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
     model: ModelOption = None,
@@ -62,25 +71,46 @@ def spot(
     and the rest go on; the exit code is then 1, or 2 if none could be used.
 
     Example: speechrnn spot meeting.flac --format srt --threshold 0.9 > meeting.srt
+
+    Example: speechrnn spot recordings/ --format audacity --output-folder tracks
     """
     with report_errors():
-        from speechrnn.cli.classify import find
         from speechrnn.model import Model
 
-        spotter = make_spotter(Model(model), threshold, words)
-        files, failures = find(recordings)
+        recogniser = Model(model)
+        spotter = make_spotter(recogniser, threshold, words)
+        files, found_in, failures = _find_all(recordings)
         if output_folder is None and len(files) > 1 and format in (Format.audacity, Format.srt, Format.vtt):
             raise InputError(f"--format {format.value}: is for one recording; use --output-folder for {len(files)}")
         if output_folder is not None and not output_folder.is_dir():
             raise InputError(f"--output-folder {output_folder}: there is no such folder: make it first")
+        if overwrite and output_folder is None:
+            raise InputError("--overwrite: is about the files in --output-folder: name it")
         trouble: list[str] = []
         if output_folder is None:
             WRITERS[format](_all_found(spotter, files, trouble), sys.stdout)
         else:
-            _write_files(spotter, files, output_folder, format, trouble)
+            targets = mirror.mirrored(list(zip(files, found_in, strict=True)), output_folder, SUFFIXES[format])
+            mirror.check(targets, files, output_folder, overwrite, recogniser.path)
+            _write_files(spotter, files, targets, format, overwrite, trouble)
         failures += len(trouble)
         if failures:
             raise typer.Exit(1 if len(trouble) < len(files) else 2)
+
+
+def _find_all(recordings: Iterable[str]) -> tuple[list[str], list[str | None], int]:
+    """The sound files that the arguments name, the folder that each was found in, and how many arguments named none."""
+    from speechrnn.cli.classify import find
+
+    files: list[str] = []
+    found_in: list[str | None] = []
+    failures = 0
+    for argument in recordings:
+        found, failed = find([argument])
+        files += found
+        found_in += [argument if os.path.isdir(argument) else None] * len(found)
+        failures += failed
+    return files, found_in, failures
 
 
 def _all_found(spotter: "Spotter", files: Iterable[str], trouble: list[str]) -> Iterator[Found]:
@@ -138,20 +168,23 @@ def _with_progress(pieces: Iterator, recording: str) -> Iterator:
             bar.advance(task, len(piece) / SAMPLE_RATE)
 
 
-def _write_files(spotter: "Spotter", files: Iterable[str], folder: Path, format: Format, trouble: list[str]) -> None:
-    for name in files:
+def _write_files(
+    spotter: "Spotter",
+    files: Iterable[str],
+    targets: Iterable[Path],
+    format: Format,
+    overwrite: bool,
+    trouble: list[str],
+) -> None:
+    for name, target in zip(files, targets, strict=True):
         found = list(_all_found(spotter, [name], trouble))
         if name in trouble:
             continue
-        target = folder / f"{'stdin' if name == '-' else Path(name).stem}.{SUFFIXES[format]}"
-        beside = target.with_name(target.name + ".part")
-        try:
-            with beside.open("w", newline="", encoding="utf-8") as file:
-                WRITERS[format](iter(found), file)
-            beside.replace(target)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise InputError(f"{target}: can't be written ({error.strerror}): name another place") from None
+        text = io.StringIO(newline="")
+        WRITERS[format](iter(found), text)
+        make_folder(target.parent)
+        content = text.getvalue().encode(errors="surrogateescape")  # file names that are no UTF-8 stay as they are
+        write(target, content, overwrite=overwrite)
         say(f"{target}: {len(found)} detections")
 
 

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli import report_errors
 from speechrnn.errors import ConfigError, InputError
+from speechrnn.files import check_writable
 from speechrnn.training import checkpoint
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -31,7 +32,7 @@ def main(
     Example: python -m speechrnn.training.average mean.pt runs/a/best.pt runs/b/best.pt --share 0.7 --share 0.3
     """
     with report_errors():
-        check_writable(out, "OUT.pt")
+        check_writable(out, "OUT.pt", *checkpoints)
         shares = share or [1.0 / len(checkpoints)] * len(checkpoints)
         if len(shares) != len(checkpoints) or abs(sum(shares) - 1.0) > 1e-6:
             raise InputError(f"--share: give one for each of the {len(checkpoints)} checkpoints, 1 in all")

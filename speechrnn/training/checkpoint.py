@@ -12,24 +12,22 @@ from typing import Any, BinaryIO
 import torch
 
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.files import write
 from speechrnn.training import config as settings
 from speechrnn.training.network import Recognizer
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write beside, then rename: a run that is killed at any moment leaves the old file or the new one."""
-    beside = path.with_name(path.name + ".part")
+    """Write a checkpoint: a run that is killed at any moment leaves the old file or the new one.
+
+    Raises
+    ------
+    InputError
+        if it can't be written, as on a full disk
+    """
     packed = io.BytesIO()  # on a full disk torch itself would say something else
     torch.save(content, packed)
-    try:
-        with beside.open("wb") as file:
-            file.write(packed.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+    write(path, packed.getbuffer(), sync=True)
 
 
 def read(path: str | Path) -> dict[str, Any]:

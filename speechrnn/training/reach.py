@@ -17,7 +17,8 @@ from torch import Tensor
 
 from speechrnn import audio, pictures
 from speechrnn.card import SILENCE
-from speechrnn.cli import check_writable, report_errors
+from speechrnn.cli import report_errors
+from speechrnn.files import check_writable
 from speechrnn.training import checkpoint
 from speechrnn.training.config import STREAMABLE, Config
 from speechrnn.training.network import Network, Recognizer
@@ -85,8 +86,9 @@ def main(
     Example: python -m speechrnn.training.reach docs/reach.png configs/gru-12.pt
     """
     with report_errors():
-        check_writable(out, "OUT.png")
+        pictures.kind(out)
         sounds = clips or [Path("examples/yes.wav"), Path("examples/stop.wav"), Path("examples/marvin.wav")]
+        check_writable(out, "OUT.png", *sounds, *(trained or ()))
         loaded = [torch.from_numpy(audio.load(path)) for path in sounds]
         models = {f"{cell}, fresh": fresh(cell) for cell in STREAMABLE}
         models[f"rnn, fresh, recurrent weights times {EXPLODING:g}"] = fresh("rnn", EXPLODING)

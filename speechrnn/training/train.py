@@ -1,6 +1,7 @@
 """A config in, a run folder out: checkpoints, metrics as CSV and TensorBoard, pictures of curves and confusions."""
 
 import csv
+import io
 import itertools
 import math
 import os
@@ -20,10 +21,10 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
-from speechrnn import pictures
+from speechrnn import files, pictures
 from speechrnn.errors import ConfigError, InputError, ModelError, refused_by_system
 from speechrnn.training import checkpoint, corpus
-from speechrnn.training.config import Config, TrainConfig
+from speechrnn.training.config import Config, TrainConfig, load
 from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors, validation_clips
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import Objective, clip_logits, stream_loss
@@ -87,6 +88,8 @@ class Run:
             raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
         if not resume and self.last.exists():
             raise ConfigError(f"{folder}: holds a run already: use --resume, or --run-folder for a new one")
+        if not resume:
+            self._check_new_folder()
         self.labels = corpus.task_labels(config.data.task)
         self.fabric = launch(config)
         self.first = self.fabric.is_global_zero
@@ -99,6 +102,26 @@ class Run:
             self._build(resume)
         # Not with `Fabric.setup`, whose mixed precision would round the sound itself to 16 bits.
         self.loss = self.fabric.strategy.setup_module(self.objective)
+
+    def _check_new_folder(self) -> None:
+        """Nothing in the folder is replaced but what an earlier start with the same settings has left."""
+        for written in (self.best, self.last):
+            files.check_not_read(written, "--run-folder", self.config.train.start_from or None)
+        kept = self.folder / "config.toml"
+        if kept.is_file() and kept.read_bytes() == self.config.to_toml().encode():
+            return
+        for name in ("config.toml", "best.pt", "metrics.csv", "curves.png", "confusion.png"):
+            if os.path.lexists(self.folder / name):
+                raise ConfigError(f"{self.folder / name}: is there already, and not of such a run: use --run-folder")
+
+    def _keep_settings(self) -> None:
+        kept = self.folder / "config.toml"
+        try:
+            same = load(kept) == self.config
+        except ConfigError:
+            same = False
+        if not same:
+            files.write(kept, self.config.to_toml().encode())
 
     def _build(self, resume: bool) -> None:
         """The network and what learns it: new, from another run's weights, or as this run left them."""
@@ -168,9 +191,10 @@ class Run:
         """
         try:
             yield
-        except OSError as error:
+        except (OSError, files.WriteError) as error:
+            what = refused_by_system(error, self.folder) if isinstance(error, OSError) else str(error)
             again = f"; then go on with --resume from epoch {len(self.history)}" if self.last.is_file() else ""
-            raise InputError(f"{refused_by_system(error, self.folder)}{again}") from None
+            raise InputError(f"{what}{again}") from None
 
     def fit(self) -> dict[str, float]:
         """Train to the last epoch; returns the metrics of the best one (of the last one if it isn't the first process).
@@ -220,7 +244,7 @@ class Run:
         held_out = validation_clips(self.config.data.folder, self.labels) if self.first else []
         if self.first:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "config.toml").write_text(self.config.to_toml(), encoding="utf-8")
+            self._keep_settings()
         with self._progress() as bar:
             reading = bar.add_task("reading sound", total=None)
             self.data = TrainingData(
@@ -378,12 +402,11 @@ class Run:
         )
 
     def _write_metrics(self) -> None:
-        beside = self.folder / "metrics.csv.part"
-        with beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.history[-1].keys())
-            writer.writeheader()
-            writer.writerows(self.history)
-        beside.replace(self.folder / "metrics.csv")
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self.history[-1].keys())
+        writer.writeheader()
+        writer.writerows(self.history)
+        files.write(self.folder / "metrics.csv", text.getvalue().encode())
 
     def _draw(self) -> None:
         pictures.curves(self.history, self.folder / "curves.png")
