@@ -15,6 +15,7 @@ MEMORY_SECONDS = 1.0  # and forgotten with this time constant
 LOUDER = 2.0  # power, 3 dB: so much more than the channel that is taken must another have
 CANCELLED = 0.1  # power, of what the mean of channels that have nothing to do with each other would have
 AUDIBLE = 1e-6  # power, -60 dBFS: below that channels may cancel as they like
+OPPOSITE_PHASE = "its channels cancel each other when they are averaged (opposite phase): take one, with --channel 1"
 WINDOWS = 10  # audible ones in which channels cancel, until it is believed, and as many until it isn't any more
 
 
@@ -32,11 +33,6 @@ def parse(channel: Channel) -> Channel:
     if isinstance(channel, bool) or not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) > 0):
         raise InputError(f"--channel {channel}: give a number, from 1 on, or mean, or loudest")
     return int(text)
-
-
-def opposite_phase(name: str) -> str:
-    """The line about channels that cancel each other, and what to do."""
-    return f"{name}: its channels cancel each other when they are averaged (opposite phase): take one, with --channel 1"
 
 
 class Mixer:
@@ -133,4 +129,4 @@ class Mixer:
             self.cancels = self._evidence == WINDOWS or (self.cancels and self._evidence > 0)
         if self.cancels and not self._warned:
             self._warned = True
-            warnings.warn(opposite_phase(self._name), SoundWarning, stacklevel=2)
+            warnings.warn(f"{self._name}: {OPPOSITE_PHASE}", SoundWarning, stacklevel=2)

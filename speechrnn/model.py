@@ -61,7 +61,9 @@ class Stream:
         samples = checked(samples, axes=2)
         if len(samples) != self._batch or samples.shape[1] % self._model.card.block_length or not samples.size:
             wanted = f"[{self._batch}, a multiple of {self._model.card.block_length}]"
-            raise AudioError(f"array: has shape {samples.shape}: give {wanted}, or use a Spotter, which takes any length")
+            raise AudioError(
+                f"array: has shape {samples.shape}: give {wanted}, or use a Spotter, which takes any length"
+            )
         if samples.shape[1] <= self._piece:
             return self._run(samples)
         pieces = range(0, samples.shape[1], self._piece)

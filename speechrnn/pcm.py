@@ -156,7 +156,9 @@ def checked(samples: np.ndarray, name: str = "array", axes: int = 1) -> np.ndarr
         for another type or shape, and for NaN and infinite samples
     """
     if not isinstance(samples, np.ndarray):
-        remedy = "speechrnn.pcm.from_pcm makes one of bytes" if isinstance(samples, bytes | bytearray) else "1.0 is full"
+        remedy = (
+            "speechrnn.pcm.from_pcm makes one of bytes" if isinstance(samples, bytes | bytearray) else "1.0 is full"
+        )
         raise AudioError(f"{name}: is a {type(samples).__name__}: give a NumPy array of floats ({remedy})")
     if samples.dtype.kind != "f":
         raise AudioError(

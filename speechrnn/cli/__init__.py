@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.errors import InputError
+from speechrnn.errors import InputError, SoundWarning
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
 ModelOption = Annotated[
@@ -57,7 +58,8 @@ def _version(
 def report_errors() -> Iterator[None]:
     """What the user gave is no good: one line on stderr, exit code 2, no traceback."""
     try:
-        yield
+        with _told_warnings():
+            yield
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
     except InputError as error:
@@ -74,6 +76,20 @@ def report_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         say("stopped")
         raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _told_warnings() -> Iterator[None]:
+    """What is wrong with sound that can be used is a line, too."""
+
+    def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        say(str(message)) if issubclass(category, SoundWarning) else shown(message, category, *place, **more)  # type: ignore[arg-type]
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        warnings.simplefilter("always", SoundWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def say(message: str) -> None:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, check_writable, report_errors
+from speechrnn.cli.options import ChannelOption
 
 
 def plot(
@@ -13,6 +15,7 @@ def plot(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Picture to write; CLIP.png if left out")
     ] = None,
+    channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
     """Draw the spectrogram of a clip and the posterior of every label under it, on one time axis.
@@ -20,13 +23,14 @@ def plot(
     Example: speechrnn plot examples/yes.wav -o yes.png
     """
     with report_errors():
+        taken = parse(channel)
         target = output or Path(f"{clip.stem}.png")
         check_writable(target, "--output")
         from speechrnn import audio, pictures
         from speechrnn.model import Model
 
         recogniser = Model(model)
-        samples = recogniser.load_clip(clip)
+        samples = recogniser.load_clip(clip, taken)
         posteriors = recogniser.posteriors(samples)
         label = recogniser.decide(posteriors)
         title = f"{audio.source_name(clip.name)}: {label.label} ({label.probability:.2f})"

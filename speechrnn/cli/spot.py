@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from speechrnn.channels import Channel, parse
 from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
 from speechrnn.errors import AudioError, InputError
 
@@ -46,6 +48,7 @@ def spot(
     ] = None,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
     """Find the words in recordings of any length: what `listen` would have heard, and when.
@@ -59,6 +62,7 @@ def spot(
         from speechrnn.cli.classify import find
         from speechrnn.model import Model
 
+        taken = parse(channel)
         spotter = make_spotter(Model(model), threshold, words)
         files, failures = find(recordings)
         if output_folder is None and len(files) > 1 and format in (Format.audacity, Format.srt, Format.vtt):
@@ -67,31 +71,33 @@ def spot(
             raise InputError(f"--output-folder {output_folder}: there is no such folder: make it first")
         trouble: list[str] = []
         if output_folder is None:
-            WRITERS[format](_all_found(spotter, files, trouble), sys.stdout)
+            WRITERS[format](_all_found(spotter, files, trouble, taken), sys.stdout)
         else:
-            _write_files(spotter, files, output_folder, format, trouble)
+            _write_files(spotter, files, output_folder, format, trouble, taken)
         failures += len(trouble)
         if failures:
             raise typer.Exit(1 if len(trouble) < len(files) else 2)
 
 
-def _all_found(spotter: "Spotter", files: Iterable[str], trouble: list[str]) -> Iterator[Found]:
+def _all_found(
+    spotter: "Spotter", files: Iterable[str], trouble: list[str], channel: Channel = "mean"
+) -> Iterator[Found]:
     """Detections of one recording after the other; one that can't be used is reported and noted in `trouble`."""
     for name in files:
         try:
-            yield from ((name, detection) for detection in detections(spotter, name))
+            yield from ((name, detection) for detection in detections(spotter, name, channel))
         except AudioError as error:
             say(str(error))
             trouble.append(name)
 
 
-def detections(spotter: "Spotter", recording: str) -> Iterator["Detection"]:
+def detections(spotter: "Spotter", recording: str, channel: Channel = "mean") -> Iterator["Detection"]:
     """What `spotter` hears in a recording, from a fresh state; read blockwise, so it may be of any length."""
-    from speechrnn import audio
+    from speechrnn import audio, pipes
 
     spotter.reset()
-    source = sys.stdin.buffer if recording == "-" else recording
-    for piece in _with_progress(audio.blocks(source), recording):
+    source = pipes.stdin_file() if recording == "-" else recording
+    for piece in _with_progress(audio.blocks(source, channel=channel), recording):
         yield from spotter.process(piece)
     yield from spotter.finish()
 
@@ -120,9 +126,11 @@ def _with_progress(pieces: Iterator, recording: str) -> Iterator:
             bar.advance(task, len(piece) / SAMPLE_RATE)
 
 
-def _write_files(spotter: "Spotter", files: Iterable[str], folder: Path, format: Format, trouble: list[str]) -> None:
+def _write_files(
+    spotter: "Spotter", files: Iterable[str], folder: Path, format: Format, trouble: list[str], channel: Channel
+) -> None:
     for name in files:
-        found = list(_all_found(spotter, [name], trouble))
+        found = list(_all_found(spotter, [name], trouble, channel))
         if name in trouble:
             continue
         target = folder / f"{'stdin' if name == '-' else Path(name).stem}.{SUFFIXES[format]}"
