@@ -278,7 +278,7 @@ class Microphone:
         problem: Exception | None = None
         for channels in self._channel_counts(device):
             blocks: queue.Queue[np.ndarray] = queue.Queue(round(QUEUE_SECONDS / BLOCK_SECONDS))
-            with _quiet_library():
+            with quiet_library():
                 try:
                     self._stream = sounddevice.InputStream(
                         device=device.index,
@@ -374,7 +374,7 @@ class Microphone:
 
     def _close(self) -> None:
         if self._stream is not None:
-            with _quiet_library():
+            with quiet_library():
                 self._stream.abort(ignore_errors=True)
                 self._stream.close(ignore_errors=True)
             self._stream = None
@@ -391,7 +391,7 @@ def _library() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_library() -> Iterator[None]:
+def quiet_library() -> Iterator[None]:
     """ALSA and PortAudio write to stderr, past Python, what they also report as an error."""
     try:
         kept = os.dup(2)

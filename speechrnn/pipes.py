@@ -15,12 +15,13 @@ from speechrnn import pcm
 from speechrnn.channels import Channel, Mixer
 from speechrnn.errors import AudioError
 from speechrnn.pcm import Layout
-from speechrnn.signatures import ENOUGH, Kind, recognised
+from speechrnn.signatures import ENOUGH, Kind, frames_follow, mpeg_frame, recognised, tag_length
 
 STDIN = "<stdin>"  # what messages call it
 PIECE_BYTES = 65_536  # read at a time, at most; a pipe gives what it has
 PIECE_SECONDS = 0.1  # of compressed sound decoded at a time
 AS_IT_COMES = {"FLAC", "Ogg", "MP3", "AIFF", "AU", "SPHERE", "VOC", "W64", "WAV", "big-endian WAV"}
+KNOWN_FRAMES = 1 << 28  # a header that claims more may only mean that its writer couldn't know
 FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 
 Note = Callable[[str], None]
@@ -81,6 +82,23 @@ class Pipe:
             table = self.peek(27 + header[26])[27:]
             yield self.read(27 + len(table) + sum(table))
         yield from self.rest()
+
+    def mpeg_stream(self) -> Iterator[bytes]:
+        """The frames up to where another file begins: by its tag, or by a header that counts its frames."""
+        begun = in_step = False
+        while header := self.peek(10):
+            length = mpeg_frame(header[:4])
+            if length and (in_step or frames_follow(self.peek(ENOUGH))):
+                if begun and any(name in self.peek(min(64, length)) for name in (b"Xing", b"Info", b"VBRI")):
+                    return
+                yield self.read(length)
+                begun = in_step = True
+            elif tag_length(header) and begun:
+                return
+            else:  # a tag at the end, padding, or a frame whose beginning was missed
+                self.read(max(1, tag_length(header)))
+                self.read(max(0, self._ahead.find(b"\xff")) if b"\xff" in self._ahead else len(self._ahead))
+                in_step = False
 
     def rest(self) -> Iterator[bytes]:
         """All that comes."""
@@ -177,9 +195,15 @@ def blocks(
     stated = {"--rate": rate, "--pcm": encoding, "--channels": channels}
     pipe = Pipe(file)
     head = pipe.peek(ENOUGH)
+    tagged = tag_length(head)
+    if tagged:
+        pipe.read(tagged)
+        head = pipe.peek(ENOUGH)
     if not head:
         raise AudioError(f"{STDIN}: is empty (0 bytes): send it a sound file, or raw PCM (16 bit, mono)")
     kind = recognised(head, maybe_text=layout.encoding not in ("u8", "alaw", "mulaw"))
+    if tagged and kind is None:
+        kind = Kind("MP3", True)  # by far the most that has such a tag
     if kind is None:
         segments: Iterator[Segment | io.BytesIO] = iter([_raw(pipe, layout)])
     else:
@@ -227,6 +251,9 @@ def _note_unused(segment: "Segment | io.BytesIO", name: str, stated: dict[str, A
 def _segments(pipe: Pipe, kind: Kind, note: Note) -> "Iterator[Segment | io.BytesIO]":
     """The sounds that follow each other, in a pipe that begins with such a file."""
     while head := pipe.peek(12):
+        if tagged := tag_length(head):
+            pipe.read(tagged)
+            continue
         if kind.name == "WAV":
             if recognised(head) != kind:  # other chunks behind the samples
                 _skip_chunk(pipe)
@@ -235,7 +262,8 @@ def _segments(pipe: Pipe, kind: Kind, note: Note) -> "Iterator[Segment | io.Byte
         elif kind.name == "FLAC":
             yield _flac(pipe, note)
         else:
-            yield _compressed(pipe, pipe.ogg_stream() if kind.name == "Ogg" else pipe.rest(), kind.name, note)
+            streams = {"Ogg": pipe.ogg_stream, "MP3": pipe.mpeg_stream}
+            yield _compressed(pipe, streams.get(kind.name, pipe.rest)(), kind.name, note)
 
 
 def _skip_chunk(pipe: Pipe) -> None:
@@ -295,14 +323,16 @@ def _decoder(source: Any) -> Any:
         def seekable(self) -> bool:  # soundfile seeks after every read where it can
             return False
 
-    return Decoder(source)
+    return Decoder(source, closefd=False)
 
 
-def _segment(decoder: Any, encoding: str, failed: Callable[[], BaseException | None] = lambda: None) -> Segment:
+def _segment(
+    decoder: Any, encoding: str, failed: Callable[[], BaseException | None], ended: Callable[[], None] = lambda: None
+) -> Segment:
     import soundfile
 
     def pieces() -> Iterator[np.ndarray]:
-        second = 0.0
+        position = 0
         with decoder:
             while True:
                 try:
@@ -311,7 +341,8 @@ def _segment(decoder: Any, encoding: str, failed: Callable[[], BaseException | N
                     problem = failed()
                     if problem:
                         raise problem from None
-                    reason = " ".join(error.error_string.split()).rstrip(".")
+                    reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
+                    second = position / decoder.samplerate
                     raise AudioError(
                         f"{STDIN}: is damaged or cut off after {second:.2f} s ({reason}): get a whole copy"
                     ) from None
@@ -319,9 +350,13 @@ def _segment(decoder: Any, encoding: str, failed: Callable[[], BaseException | N
                 if problem:
                     raise problem
                 if not len(read):
-                    return
-                second += len(read) / decoder.samplerate
+                    break
+                position += len(read)
                 yield read
+        ended()
+        if position < decoder.frames < KNOWN_FRAMES and encoding != "MP3":  # whose length may be an estimate
+            there = f"{position / decoder.samplerate:.2f} s of {decoder.frames / decoder.samplerate:.2f} s are there"
+            raise AudioError(f"{STDIN}: is cut off ({there}): get a whole copy")
 
     return Segment(decoder.samplerate, decoder.channels, encoding, pieces())
 
@@ -345,7 +380,8 @@ class _Flac:
         if self.opened:
             self._kept, self._start = self._kept[self._position - self._start :], self._position
         try:
-            while self._start + len(self._kept) <= self._position < 1 << 39 and (more := next(self._chunks, b"")):
+            wanted = self._position + (1 if self.opened else count)  # its header is asked for in whole pieces
+            while self._start + len(self._kept) < wanted < 1 << 39 and (more := next(self._chunks, b"")):
                 self._kept += more
         except BaseException as problem:  # libsndfile can't hand it on, Ctrl-C included
             self.problem = problem
@@ -383,7 +419,7 @@ def _compressed(pipe: Pipe, chunks: Iterator[bytes], name: str, note: Note) -> "
     if decoder is None:
         return _whole(pump.everything(), name, note)
     pump.kept = None
-    return _segment(decoder, name, lambda: pump.problem)
+    return _segment(decoder, name, lambda: pump.problem, pump.drain)
 
 
 class _Pump:
@@ -411,18 +447,31 @@ class _Pump:
         except OSError as problem:
             self.problem = problem
 
-    def everything(self) -> bytes:
-        """What came so far, and all that comes."""
+    def close(self) -> None:
+        """Nobody reads any more: wait until the thread has seen that."""
         os.close(self.reader)
         self._thread.join()
+
+    def drain(self) -> None:
+        """Take what is left behind the sound."""
+        self.close()
+        for _ in self._chunks:
+            pass
+
+    def everything(self) -> bytes:
+        """What came so far, and all that comes."""
+        self.close()
         return b"".join([*(self.kept or ()), *self._chunks])
 
 
 def _opened(source: Any) -> Any:
     import soundfile
 
+    from speechrnn.microphone import quiet_library
+
     try:
-        return _decoder(source)
+        with quiet_library():  # libmpg123 wonders about files whose length it doesn't see
+            return _decoder(source)
     except (soundfile.LibsndfileError, TypeError):
         return None
 

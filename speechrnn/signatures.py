@@ -8,7 +8,6 @@ TEXT = 64  # bytes, all of them characters: PCM has one in 10^14 of that
 SOUNDS = (
     (0, b"fLaC", "FLAC"),
     (0, b"OggS", "Ogg"),
-    (0, b"ID3", "MP3"),
     (0, b"FORM", "AIFF"),
     (0, b".snd", "AU"),
     (0, b"dns.", "AU"),
@@ -37,6 +36,7 @@ OTHERS = (
     (0, b"\x7fELF", "a program"),
     (0, b"SQLite format 3", "a database"),
     (257, b"ustar", "tar"),
+    (0, b"\0\x05\x16\x07", "a companion file of macOS"),
 )
 # MPEG-1 layers II and III, MPEG-2 both layers: kbit/s by the four bits of the header
 BIT_RATES = {
@@ -69,8 +69,9 @@ def recognised(head: bytes, maybe_text: bool = True) -> Kind | None:
                 return Kind(name, is_sound)
     if head[:1] == b"\x08" and head[1:3] < b"\x20\x12" and head[2:3] == b"\x12" and head[4:8].isalnum():
         return Kind("an ONNX model", False)  # the version of its format, then the name of its writer
-    if any(_frames_follow(head, start) for start in range(len(head)) if head[start] == 0xFF):
-        return Kind("MP3", True)
+    for start in range(len(head)):
+        if head[start] == 0xFF and frames_follow(head, start):
+            return Kind("MP3" if mpeg_frame(head[start : start + 4]) else "AAC", True)
     if maybe_text and _is_text(head[:TEXT]):
         return Kind("text", False)
     return None
@@ -86,20 +87,36 @@ def _is_text(head: bytes) -> bool:
     return False
 
 
-def _frames_follow(head: bytes, start: int) -> bool:
+def tag_length(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that these ten bytes begin; 0 if they begin none."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    size = sum((byte & 0x7F) << 7 * (3 - place) for place, byte in enumerate(head[6:10]))
+    return size + (20 if head[5] & 0x10 else 10)
+
+
+def frames_follow(head: bytes, start: int = 0) -> bool:
     """Whether three frames of MPEG sound, of one kind, stand from there on."""
     kind = b""
     for _ in range(3):
-        header = head[start : start + 4]
-        length = _frame_length(header)
-        same = bytes([header[1], header[2] & 0x0C]) if length else b""
+        header = head[start : start + 6]
+        length = mpeg_frame(header) or _adts_frame(header)
+        same = bytes([header[1], header[2] & (0x0C if mpeg_frame(header) else 0x3C)]) if length else b""
         if not length or (kind and same != kind):
             return False
         kind, start = same, start + length
     return True
 
 
-def _frame_length(header: bytes) -> int:
+def _adts_frame(header: bytes) -> int:
+    """Bytes of the frame of AAC that this header begins; 0 if it is none."""
+    if len(header) < 6 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[2] >> 2 & 0x0F > 12:
+        return 0
+    length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+    return length if length > 7 else 0
+
+
+def mpeg_frame(header: bytes) -> int:
     """Bytes of the frame that this header begins; 0 if it is none of MPEG layers II and III."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0

@@ -37,12 +37,13 @@ class Headerless(NamedTuple):
 
     def check(self, source: str | None) -> None:
         """Refuse, before anything is heard, what can't be, and what belongs to another source."""
-        from speechrnn.pcm import Layout
+        from speechrnn.pcm import ENCODINGS
 
         for option, value in zip(("--rate", "--pcm", "--channels"), self, strict=True):
             if value and source != "-":
                 raise InputError(f"{option} {value}: is for PCM on stdin: speechrnn listen - {option} {value}")
-        Layout(self.rate or RATE, self.encoding or "s16le", self.channels or 1)
+        if self.encoding and self.encoding not in ENCODINGS:
+            raise InputError(f"--pcm {self.encoding}: there is no such kind: give one of {', '.join(ENCODINGS)}")
 
 
 @contextlib.contextmanager
