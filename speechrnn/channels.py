@@ -11,7 +11,7 @@ from speechrnn.errors import AudioError, InputError, SoundWarning
 Channel = int | str | Literal["mean", "loudest"]
 
 WINDOW_SECONDS = 0.02  # energies are measured over so much sound at a time, counted from its beginning
-MEMORY_SECONDS = 1.0  # and forgotten with this time constant
+MEMORY_SECONDS = 0.25  # and forgotten with this time constant: after a pause another may speak
 LOUDER = 2.0  # power, 3 dB: so much more than the channel that is taken must another have
 CANCELLED = 0.1  # power, of what the mean of channels that have nothing to do with each other would have
 AUDIBLE = 1e-6  # power, -60 dBFS: below that channels may cancel as they like
@@ -39,7 +39,7 @@ class Mixer:
     """Frames of several channels in, mono out; any number at a time, with the same result however they are cut.
 
     `loudest` compares the channels over windows of 20 ms, counted from the beginning of the sound: what is taken in a
-    window depends on the windows before it alone, whose energies are added up and fade with a time constant of 1 s.
+    window depends on the windows before it alone, whose energies are added up and fade with a time constant of a quarter of a second.
     It changes to a channel that is 3 dB louder than the one before, blending over one window. The energy is that of
     the sound without its offset. The first window, of which nothing is known, is the mean.
 
