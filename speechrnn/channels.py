@@ -39,9 +39,9 @@ class Mixer:
     """Frames of several channels in, mono out; any number at a time, with the same result however they are cut.
 
     `loudest` compares the channels over windows of 20 ms, counted from the beginning of the sound: what is taken in a
-    window depends on the windows before it alone, whose energies are added up and fade with a time constant of a quarter of a second.
-    It changes to a channel that is 3 dB louder than the one before, blending over one window. The energy is that of
-    the sound without its offset. The first window, of which nothing is known, is the mean.
+    window depends on the windows before it alone, whose energies are added up and fade with a time constant of a
+    quarter of a second. It changes to a channel that is 3 dB louder than the one before, blending over one window. The
+    energy is that of the sound without its offset. The first window, of which nothing is known, is the mean.
 
     Averaging (`mean`) channels of opposite phase leaves next to nothing: `cancels` is true while it does, and a
     `SoundWarning` tells it once.
