@@ -3,11 +3,10 @@
 import io
 import os
 import re
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
@@ -35,49 +34,6 @@ class Segment:
     channels: int
     encoding: str  # of the samples, or what the file is called
     pieces: Iterator[np.ndarray]
-
-
-def stdin() -> Any:
-    """Standard input as a binary file.
-
-    Raises
-    ------
-    speechrnn.errors.AudioError
-        if nothing is connected to it but a keyboard
-    """
-    if sys.stdin is None or sys.stdin.isatty():
-        raise AudioError(f"{STDIN}: nothing is piped in: arecord | speechrnn listen -")
-    return sys.stdin.buffer
-
-
-class _StdinFile(io.RawIOBase):
-    """What `stdin_file` gives; read when it is its turn, so that one message concerns it alone."""
-
-    name = STDIN
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        content = stdin().read()
-        kind = recognised(content[:ENOUGH])
-        if content and not (kind and kind.is_sound):
-            _refuse(kind)
-            import soundfile
-
-            try:  # libsndfile finds more, such as an MP3 behind other bytes
-                soundfile.SoundFile(io.BytesIO(content)).close()
-            except (soundfile.LibsndfileError, TypeError):
-                raise AudioError(
-                    f"{STDIN}: is no sound file: if it is raw PCM, put a header in front of it, for instance with "
-                    "ffmpeg -f s16le -ar 16000 -ac 1 -i - -f wav -, or use speechrnn listen -"
-                ) from None
-        return content
-
-
-def stdin_file() -> BinaryIO:
-    """The whole sound file on standard input; reading it raises an `AudioError` where it is none."""
-    return cast(BinaryIO, _StdinFile())
 
 
 def blocks(
@@ -128,7 +84,7 @@ def blocks(
     if kind is None:
         segments: Iterator[Segment | io.BytesIO] = iter([_raw(pipe, layout)])
     else:
-        _refuse(kind)
+        refuse_other(kind)
         segments = _segments(pipe, kind, note)
     for segment in segments:
         if kind:
@@ -153,7 +109,8 @@ def blocks(
         yield resample(np.zeros(0, np.float32), True)
 
 
-def _refuse(kind: Kind | None) -> None:
+def refuse_other(kind: Kind | None) -> None:
+    """What is known to be no sound is an `AudioError`."""
     if kind and not kind.is_sound:
         raise AudioError(f"{STDIN}: is {kind.name}, not sound: send it a sound file, or raw PCM")
 

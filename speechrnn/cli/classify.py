@@ -48,13 +48,13 @@ def classify(
     Example: speechrnn classify recordings/ --format jsonl --top 3
     """
     with report_errors():
-        from speechrnn import pipes
+        from speechrnn.cli.stdin import stdin_file
         from speechrnn.model import Model
 
         taken = parse(channel)
         classifier = Model(model)
         files, failures = find(paths)
-        sounds = (pipes.stdin_file() if name == "-" else name for name in files)
+        sounds = (stdin_file() if name == "-" else name for name in files)
         found = classifier.classify_many(sounds, workers or (1 if len(files) == 1 else None), taken)
         results = zip(files, found, strict=True)
 

@@ -52,8 +52,9 @@ def open_feed(
 ) -> Iterator[Feed]:
     if source == "-":
         from speechrnn import pipes
+        from speechrnn.cli.stdin import stdin
 
-        yield Feed("stdin", pipes.blocks(pipes.stdin(), *raw, channel=channel, note=say))
+        yield Feed("stdin", pipes.blocks(stdin(), *raw, channel=channel, note=say))
     elif source:
         from speechrnn import audio
 

@@ -93,10 +93,11 @@ def _all_found(
 
 def detections(spotter: "Spotter", recording: str, channel: Channel = "mean") -> Iterator["Detection"]:
     """What `spotter` hears in a recording, from a fresh state; read blockwise, so it may be of any length."""
-    from speechrnn import audio, pipes
+    from speechrnn import audio
+    from speechrnn.cli.stdin import stdin_file
 
     spotter.reset()
-    source = pipes.stdin_file() if recording == "-" else recording
+    source = stdin_file() if recording == "-" else recording
     for piece in _with_progress(audio.blocks(source, channel=channel), recording):
         yield from spotter.process(piece)
     yield from spotter.finish()
