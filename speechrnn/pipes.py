@@ -93,6 +93,8 @@ def blocks(
         if isinstance(segment, io.BytesIO):
             yield from audio.blocks(segment, seconds=1.0, channel=channel)
             continue
+        if not pcm.RATES[0] <= segment.rate <= pcm.RATES[1]:
+            raise AudioError(f"{STDIN}: has a damaged header ({segment.rate} Hz): get a whole copy")
         mix, resample, second = (
             Mixer(channel, segment.channels, segment.rate, STDIN),
             audio.resampler(segment.rate),

@@ -342,12 +342,13 @@ def test_what_is_no_sound_is_one_line(verb, data, name):
         encoded(said("yes"))[:30],
         encoded(said("yes")).replace(b"fmt ", b"fnt "),
         encoded(said("yes"), 1000).replace(struct.pack("<I", 1000), struct.pack("<I", 1)),
+        encoded(said("yes"), 1000, "AU").replace(struct.pack(">I", 1000), struct.pack(">I", 1), 1),
         b"OggS" + bytes(5000),
         b"fLaC" + bytes(5000),
         b"\0\0\0\x20ftypM4A " + bytes(5000),
         encoded(np.array([0.0, np.nan] * 200), subtype="FLOAT"),
     ],
-    ids=["short", "no format", "1 Hz", "Ogg", "FLAC", "MP4", "NaN"],
+    ids=["short", "no format", "1 Hz", "AU of 1 Hz", "Ogg", "FLAC", "MP4", "NaN"],
 )
 def test_a_damaged_file_is_told_and_exit_code_2(model, data):
     shown = run("listen", "-", "-m", model, stdin=data)
