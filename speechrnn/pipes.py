@@ -19,7 +19,16 @@ from speechrnn.signatures import ENOUGH, Kind, recognised, tag_length
 
 STDIN = "<stdin>"  # what messages call it
 PIECE_SECONDS = 0.1  # of compressed sound decoded at a time
-AS_IT_COMES = {"FLAC", "Ogg", "MP3", "AIFF", "AU", "SPHERE", "VOC", "W64", "WAV", "big-endian WAV"}
+AS_IT_COMES = {
+    "FLAC",
+    "Ogg",
+    "MP3",
+    "AIFF",
+    "AU",
+    "SPHERE",
+    "VOC",
+    "W64",
+}  # from a pipe libsndfile decodes ADPCM for ever
 KNOWN_FRAMES = 1 << 28  # a header that claims more may only mean that its writer couldn't know
 FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 
