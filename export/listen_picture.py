@@ -10,7 +10,6 @@ import numpy as np
 import typer
 
 from export.web.screenshot import speak
-
 from speechrnn import audio
 from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.feeds import PIECE_SECONDS, Feed

@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 import soundfile
 
+from speechrnn.channels import Channel, Mixer
 from speechrnn.errors import AudioError
 from speechrnn.text import printable
 
@@ -32,16 +33,19 @@ HEADER_SLACK = 64  # bytes; writers miscount headers and padding by a few, and s
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
-def load(source: Source, *, max_seconds: float | None = None) -> np.ndarray:
+def load(source: Source, *, max_seconds: float | None = None, channel: Channel = "mean") -> np.ndarray:
     """Read a whole sound.
 
     Parameters
     ----------
     source : path, bytes of a sound file, or binary file object
-        anything libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, ...), at any rate, with any number of channels, which
-        are averaged. A file object that can seek is read from its beginning, another (a pipe) to its end.
+        anything libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, ...), at any rate, with any number of channels.
+        A file object that can seek is read from its beginning, another (a pipe) to its end.
     max_seconds : number > 0, or None
         longer sound is refused, from the header alone where the header tells
+    channel : int from 1, "mean" or "loudest"
+        which channel is taken; see `speechrnn.channels.Mixer`. A `SoundWarning` tells of channels whose mean is
+        next to nothing because they are of opposite phase.
 
     Returns
     -------
@@ -53,10 +57,12 @@ def load(source: Source, *, max_seconds: float | None = None) -> np.ndarray:
     speechrnn.errors.AudioError
         if the source is missing, unreadable, not sound, empty, damaged, cut off, too long, or not finite
     """
-    return np.concatenate(list(blocks(source, max_seconds=max_seconds)))
+    return np.concatenate(list(blocks(source, max_seconds=max_seconds, channel=channel)))
 
 
-def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None = None) -> Iterator[np.ndarray]:
+def blocks(
+    source: Source, *, seconds: float = 10.0, max_seconds: float | None = None, channel: Channel = "mean"
+) -> Iterator[np.ndarray]:
     """Read a sound of any length piece by piece; joined, the pieces equal what `load` gives.
 
     Parameters
@@ -65,7 +71,7 @@ def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None =
         as in `load`
     seconds : number > 0
         how much is read at a time. A resampled piece is a little shorter or longer.
-    max_seconds : number > 0, or None
+    max_seconds, channel
         as in `load`
 
     Yields
@@ -85,7 +91,7 @@ def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None =
             raise AudioError(
                 f"{name}: is {frames / rate:.1f} s long, at most {max_seconds:g} s are taken: cut it first"
             )
-        resample = resampler(rate)
+        resample, mix = resampler(rate), Mixer(channel, decoder.channels, rate, name)
         length = min(max(1, round(seconds * rate)), max(1, frames))  # a header that claims 2 GHz must not cost 80 GB
         position, yielded = 0, False
         while True:
@@ -95,8 +101,7 @@ def blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None =
                 raise AudioError(
                     f"{name}: is damaged or cut off after {position / rate:.2f} s ({_reason(error)}): get a whole copy"
                 ) from error
-            with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity get their own message below
-                mono = read.mean(axis=1)
+            mono = mix(read)
             finite = np.isfinite(mono)
             if not finite.all():
                 second = (position + int(finite.argmin())) / rate

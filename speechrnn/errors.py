@@ -32,6 +32,10 @@ class MicrophoneError(InputError):
     """No microphone, none of that name, or one that can't be opened."""
 
 
+class SoundWarning(UserWarning):
+    """Sound that can be used, though something about it is wrong. The message names it and says what to do."""
+
+
 def first_line(error: Exception) -> str:
     """What a library's error says, or its name: 200 characters or so, for a line of ours."""
     return printable((str(error).splitlines() or [type(error).__name__])[0][:200])

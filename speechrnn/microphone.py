@@ -4,6 +4,7 @@ import contextlib
 import os
 import queue
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,31 +13,23 @@ from typing import Any
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE, resampler
-from speechrnn.errors import MicrophoneError
+from speechrnn.channels import OPPOSITE_PHASE, Channel, Mixer, parse
+from speechrnn.devices import Device, Identity, choose
+from speechrnn.errors import AudioError, MicrophoneError, SoundWarning
 from speechrnn.text import printable
 
 BLOCK_SECONDS = 0.1  # sound handed over at a time: every one wakes the process, which costs more than hearing it
 QUEUE_SECONDS = 5.0  # sound kept while the machine is busy; what comes on top is dropped, and counted
 WAIT_SECONDS = 0.5  # sleep of a listener to whom nothing comes
 LOST_SECONDS = 2.0  # without a block, the device is gone; a busy machine may be late by less
+EQUALS_SECONDS = 10.0  # one of several inputs of the same name is waited for, until another is taken for it
+MOST_CHANNELS = 16  # of a real device; sound servers claim more than there are
 START_SECONDS = 4.0  # the same for a device just opened: Bluetooth takes its time
 FLOOR_DBFS = -120.0  # what digital silence is called
 QUIET_DBFS = -50.0  # peak
 CLIPPED_SHARE = 0.001
 
 NOTHING = np.zeros(0, np.float32)
-
-
-@dataclass(frozen=True)
-class Device:
-    """A microphone, or another input."""
-
-    index: int
-    name: str
-    host_api: str
-    rate: int  # Hz, its own
-    channels: int
-    default: bool
 
 
 @dataclass(frozen=True)
@@ -103,32 +96,6 @@ def devices() -> list[Device]:
     ]
 
 
-def choose(found: list[Device], wanted: str | int | None) -> Device:
-    """The device of that number, or with that in its name (in any case); the default one for None.
-
-    Raises
-    ------
-    MicrophoneError
-        if there is no such device, or more than one
-    """
-    if not found:
-        raise MicrophoneError("no microphone found: plug one in, or start the sound server")
-    if wanted is None:
-        return next((device for device in found if device.default), found[0])
-    there = "; ".join(f"{device.index} {device.name}" for device in found)
-    if str(wanted).isdecimal():
-        matches = [device for device in found if device.index == int(wanted)]
-    else:
-        part = str(wanted).casefold()
-        matches = [device for device in found if part in device.name.casefold()]
-        exact = [device for device in matches if part == device.name.casefold()]
-        matches = exact if len(exact) == 1 else matches
-    if len(matches) != 1:
-        which = "more than one input has" if matches else "no input has"
-        raise MicrophoneError(f"--device {wanted}: {which} that number or name; there are: {there}")
-    return matches[0]
-
-
 class Microphone:
     """A microphone that is listened to: a context manager, and an iterator over its sound.
 
@@ -139,26 +106,38 @@ class Microphone:
     Parameters
     ----------
     device : part of a name, number, or None for the default
+    channel : int from 1, "mean" or "loudest"
+        which channel is taken; see `speechrnn.channels.Mixer`
+    every_channel : bool
+        open all channels even for their mean, which otherwise is that of the first two where the device allows it
 
     Raises
     ------
     MicrophoneError
         on entering, if there is no such device or it can't be opened; never after that
+    AudioError
+        on entering, if it has no such channel
     """
 
-    def __init__(self, device: str | int | None = None) -> None:
-        self._wanted = device
+    def __init__(self, device: str | int | None = None, channel: Channel = "mean", every_channel: bool = False) -> None:
+        self._wanted, self._channel = device, parse(channel)
+        self._every_channel = every_channel or self._channel != "mean"
+        self._identity: Identity | None = None
+        self._told = ""  # what was wrong when it was opened again; once is enough
+        self._lost_at = 0.0
         self._stream: Any = None
         self._resample: Any = None
+        self._mix: Any = None
         self.device = Device(-1, "", "", SAMPLE_RATE, 0, False)
         self.dropped = 0  # blocks
         self.losses = 0
         self.lost = False
 
     def __enter__(self) -> "Microphone":
-        self._open()
-        if str(self._wanted).isdecimal():
-            self._wanted = self.device.name  # numbers change when devices come and go
+        found = devices()
+        device = choose(found, self._wanted)
+        self._identity = Identity.of(device, found)
+        self._open(device)
         return self
 
     def __exit__(
@@ -172,10 +151,15 @@ class Microphone:
             blocks = self._take()
             if blocks:
                 self.lost = False
-                yield self._resample(np.concatenate(blocks), False)
+                frames = np.concatenate(blocks)
+                self._squares += np.square(frames, dtype=np.float64).sum(axis=0)
+                self._frames += len(frames)
+                yield self._resample(self._mix(frames), False)
                 continue
             if self._is_gone():
-                self.losses += not self.lost
+                if not self.lost:
+                    self.losses += 1
+                    self._lost_at = time.monotonic()
                 self.lost = True
                 yield NOTHING
                 self._close()
@@ -184,13 +168,27 @@ class Microphone:
                     time.sleep(WAIT_SECONDS)
             yield NOTHING
 
-    def _open(self) -> None:
+    @property
+    def cancels(self) -> bool:
+        """Whether its channels are of opposite phase, so that their mean is next to nothing."""
+        return self._mix.cancels
+
+    @property
+    def channel_levels(self) -> list[float]:
+        """The level of each channel since it was opened: RMS in dBFS."""
+        return [dbfs(float(np.sqrt(square / max(1, self._frames)))) for square in self._squares]
+
+    def complaint(self, samples: np.ndarray) -> str:
+        """What is wrong with `samples` [samples], the latest that were given, and what to do; empty if nothing is."""
+        return OPPOSITE_PHASE if self.cancels else measure(samples).complaint
+
+    def _open(self, device: Device) -> None:
         sounddevice = _library()
-        self.device = device = choose(devices(), self._wanted)
+        self.device = device
         problem: Exception | None = None
-        for channels in dict.fromkeys((1, min(2, device.channels), device.channels)):  # some open with all or not
+        for channels in self._channel_counts(device):
             blocks: queue.Queue[np.ndarray] = queue.Queue(round(QUEUE_SECONDS / BLOCK_SECONDS))
-            with _quiet_library():
+            with quiet_library():
                 try:
                     self._stream = sounddevice.InputStream(
                         device=device.index,
@@ -201,15 +199,29 @@ class Microphone:
                         callback=self._callback(blocks),
                     )
                     self._stream.start()
+                    opened = channels
                     break
                 except sounddevice.PortAudioError as error:
                     self._close()
                     problem = error
         else:
             raise MicrophoneError(f"{device.name}: can't be opened ({problem}): is another program using it?")
+        try:
+            self._mix = Mixer(self._channel, opened, device.rate, device.name)
+        except AudioError:
+            self._close()
+            raise
         self._blocks = blocks
         self._resample = resampler(device.rate)
+        self._squares, self._frames = np.zeros(opened), 0
         self._patience, self._last = START_SECONDS, time.monotonic()
+
+    def _channel_counts(self, device: Device) -> list[int]:
+        """How many channels to try to open; some devices open with all or not at all."""
+        few, named = min(2, device.channels), self._channel if isinstance(self._channel, int) else 1
+        first = device.channels if self._every_channel and device.channels <= MOST_CHANNELS else max(few, named)
+        counts = [count for count in (first, few, 1, device.channels) if named <= count <= device.channels]
+        return list(dict.fromkeys(counts)) or [device.channels]
 
     def _callback(self, blocks: "queue.Queue[np.ndarray]") -> Callable[..., None]:
         def copy(sound: np.ndarray, frames: int, when: Any, status: Any) -> None:
@@ -222,13 +234,13 @@ class Microphone:
         return copy
 
     def _take(self) -> list[np.ndarray]:
-        """All blocks that are there, as mono; waits for the first, but not for ever."""
+        """All blocks [frames, channels] that are there; waits for the first, but not for ever."""
         blocks = []
         with contextlib.suppress(queue.Empty):
-            blocks.append(self._blocks.get(timeout=WAIT_SECONDS).mean(axis=1))
+            blocks.append(self._blocks.get(timeout=WAIT_SECONDS))
             self._patience, self._last = LOST_SECONDS, time.monotonic()
             while True:
-                blocks.append(self._blocks.get_nowait().mean(axis=1))
+                blocks.append(self._blocks.get_nowait())
         return blocks
 
     def _is_gone(self) -> bool:
@@ -240,14 +252,39 @@ class Microphone:
         try:
             sounddevice._terminate()
             sounddevice._initialize()
-            self._open()
+            device, doubtful = self._find(devices())
+            self._open(device)
         except (MicrophoneError, sounddevice.PortAudioError):
             return False
+        except AudioError as error:  # it has no such channel any more
+            self._warn(str(error))
+            return False
+        if doubtful:
+            self._warn(
+                f"{device.name}: more than one input has that name, and nothing tells them apart: number "
+                f"{device.index} ({device.host_api}) was taken; see speechrnn devices"
+            )
         return True
+
+    def _find(self, found: list[Device]) -> tuple[Device, bool]:
+        """The device to open again, and whether it may be one of its equals instead."""
+        if self._wanted is None:
+            return choose(found, None), False
+        if not str(self._wanted).isdecimal():
+            with contextlib.suppress(MicrophoneError):
+                return choose(found, self._wanted), False
+        assert self._identity is not None
+        waited = time.monotonic() - self._lost_at > EQUALS_SECONDS
+        return self._identity.find(found, all_are_there=not waited)
+
+    def _warn(self, message: str) -> None:
+        if message != self._told:
+            self._told = message
+            warnings.warn(message, SoundWarning, stacklevel=2)
 
     def _close(self) -> None:
         if self._stream is not None:
-            with _quiet_library():
+            with quiet_library():
                 self._stream.abort(ignore_errors=True)
                 self._stream.close(ignore_errors=True)
             self._stream = None
@@ -264,7 +301,7 @@ def _library() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_library() -> Iterator[None]:
+def quiet_library() -> Iterator[None]:
     """ALSA and PortAudio write to stderr, past Python, what they also report as an error."""
     try:
         kept = os.dup(2)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from speechrnn import audio, card, spotter
+from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, ModelError, first_line
 from speechrnn.inference import RunOptions, Session, session
+from speechrnn.pcm import checked
 
 DEFAULT_MODEL = "gru-12"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
@@ -51,10 +53,21 @@ class Stream:
         self._state = np.zeros((self._batch, self._model.card.state_size), np.float32)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Posteriors [batch, blocks, labels] of the next samples [batch, blocks * block_length].
+        """Posteriors [batch, blocks, labels] of the next samples, float [batch, blocks * block_length].
 
         Row t is known at the end of block t.
+
+        Raises
+        ------
+        speechrnn.errors.AudioError
+            if they aren't floats, hold NaN, or have another shape; what was heard so far stays as it was
         """
+        samples = checked(samples, axes=2)
+        if len(samples) != self._batch or samples.shape[1] % self._model.card.block_length or not samples.size:
+            wanted = f"[{self._batch}, a multiple of {self._model.card.block_length}]"
+            raise AudioError(
+                f"array: has shape {samples.shape}: give {wanted}, or use a Spotter, which takes any length"
+            )
         if samples.shape[1] <= self._piece:
             return self._run(samples)
         pieces = range(0, samples.shape[1], self._piece)
@@ -203,34 +216,31 @@ class Model:
         whole[0, : len(samples)] = samples
         return self.stream().process(whole)[0]
 
-    def classify(self, sound: Sound) -> Classification:
+    def classify(self, sound: Sound, channel: Channel = "mean") -> Classification:
         """One label for a clip.
 
         Parameters
         ----------
         sound : path, bytes, binary file object, or float array [samples] at 16 kHz
+        channel : int from 1, "mean" or "loudest"
+            which channel of a file is taken; see `speechrnn.channels.Mixer`
 
         Raises
         ------
         speechrnn.errors.AudioError
             if the sound can't be read, holds NaN, or is shorter than 0.05 s or longer than 60 s
         """
-        return self.decide(self.posteriors(self.load_clip(sound)))
+        return self.decide(self.posteriors(self.load_clip(sound, channel)))
 
-    def load_clip(self, sound: Sound) -> np.ndarray:
+    def load_clip(self, sound: Sound, channel: Channel = "mean") -> np.ndarray:
         """A clip as float32 [samples] at 16 kHz, checked as `classify` says."""
         if isinstance(sound, np.ndarray):
-            if sound.dtype.kind != "f":
-                raise AudioError(f"array: holds {sound.dtype}: give floats, full scale 1.0")
-            samples, name = np.asarray(sound, np.float32), "array"
-            if samples.ndim != 1:
-                raise AudioError(f"array: has shape {sound.shape}: give mono sound [samples] at 16 kHz")
-            if not np.isfinite(samples).all():
-                raise AudioError("array: holds NaN or infinite samples: repair it first")
+            samples, name = checked(sound), "array"
             if len(samples) > MAX_CLIP_SECONDS * audio.SAMPLE_RATE:
                 raise AudioError(f"array: is longer than {MAX_CLIP_SECONDS:g} s, too long for one label: cut it first")
         else:
-            samples, name = audio.load(sound, max_seconds=MAX_CLIP_SECONDS), audio.source_name(sound)
+            samples = audio.load(sound, max_seconds=MAX_CLIP_SECONDS, channel=channel)
+            name = audio.source_name(sound)
         if len(samples) < MIN_CLIP_SECONDS * audio.SAMPLE_RATE:
             seconds = len(samples) / audio.SAMPLE_RATE
             raise AudioError(
@@ -239,14 +249,14 @@ class Model:
         return samples
 
     def classify_many(
-        self, sounds: Iterable[Sound], workers: int | None = None
+        self, sounds: Iterable[Sound], workers: int | None = None, channel: Channel = "mean"
     ) -> Iterator[Classification | AudioError]:
         """Labels of many clips, in order, on all cores; where a clip can't be used, its error instead."""
         workers = workers or os.cpu_count() or 1
 
         def one(sound: Sound) -> Classification | AudioError:
             try:
-                return self.classify(sound)
+                return self.classify(sound, channel)
             except AudioError as error:
                 return error
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from speechrnn import audio
+from speechrnn.channels import Channel
 from speechrnn.errors import InputError
 from speechrnn.scoring import Heard, Label, read_labels
 from speechrnn.training import corpus
@@ -71,7 +72,10 @@ def read(path: Path, labels: Path | None = None, no_labels: bool = False) -> Rec
 
 
 def hear(
-    spotter: "Spotter", group: Iterable[Recording], advance: Callable[[float], None] = lambda seconds: None
+    spotter: "Spotter",
+    group: Iterable[Recording],
+    advance: Callable[[float], None] = lambda seconds: None,
+    channel: Channel = "mean",
 ) -> tuple[Heard, list[float]]:
     """The recordings as one stream from a fresh start, and the second in it where each of them begins.
 
@@ -83,7 +87,7 @@ def hear(
         start = samples / audio.SAMPLE_RATE
         starts.append(start)
         labels += [Label(start + label.start, start + label.end, label.word) for label in recording.labels]
-        for block in audio.blocks(recording.path):
+        for block in audio.blocks(recording.path, channel=channel):
             rows.append(spotter.posteriors(block))
             samples += len(block)
             advance(len(block) / audio.SAMPLE_RATE)
@@ -92,7 +96,7 @@ def hear(
 
 
 def interval_accuracy(
-    model: "Model", recording: Recording, posteriors: np.ndarray, start: float = 0.0
+    model: "Model", recording: Recording, posteriors: np.ndarray, start: float = 0.0, channel: Channel = "mean"
 ) -> IntervalAccuracy:
     """Label the clips of a recording, which begins at second `start` of the stream that `posteriors` are of.
 
@@ -101,7 +105,7 @@ def interval_accuracy(
     clips = [clip for clip in recording.clips if clip.word in model.labels]
     if not clips:
         return IntervalAccuracy()
-    sound = audio.load(recording.path)
+    sound = audio.load(recording.path, channel=channel)
     whole = IntervalAccuracy()
     for clip in clips:
         first, last = round(clip.start * audio.SAMPLE_RATE), round(clip.end * audio.SAMPLE_RATE)

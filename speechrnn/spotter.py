@@ -9,6 +9,7 @@ import numpy as np
 from speechrnn.card import SILENCE
 from speechrnn.errors import InputError
 from speechrnn.near_misses import NearMiss, NearMisses
+from speechrnn.pcm import checked
 
 if TYPE_CHECKING:
     from speechrnn.model import Model
@@ -139,7 +140,13 @@ class Spotter:
         return self._blocks * self._block_length / self._rate
 
     def process(self, samples: np.ndarray) -> list[Detection]:
-        """Hear the next samples (float32 mono 16 kHz [samples], any number) and return what was detected in them."""
+        """Hear the next samples (float32 mono 16 kHz [samples], any number) and return what was detected in them.
+
+        Raises
+        ------
+        speechrnn.errors.AudioError
+            if they aren't floats, hold NaN, or have another shape; what was heard so far stays as it was
+        """
         return self.decide(self.posteriors(samples))
 
     def finish(self) -> list[Detection]:
@@ -158,7 +165,7 @@ class Spotter:
 
         `decide` is the other half. Who keeps the posteriors can decide again, with other thresholds.
         """
-        heard = np.concatenate([self._rest, samples.astype(np.float32, copy=False)])
+        heard = np.concatenate([self._rest, checked(samples)])
         whole = len(heard) // self._block_length * self._block_length
         self._rest = heard[whole:].copy()
         if not whole:

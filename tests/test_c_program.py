@@ -345,9 +345,17 @@ def test_the_end_is_heard_out_as_spot_does(gru, samples):
         assert_same(spotted([gru.spot], heard, "0.2"), expected(gru.model, heard, threshold=0.2))
 
 
-def test_a_wav_file_on_stdin_is_refused(gru):
-    done = subprocess.run([gru.spot], input=b"RIFF\0\0\0\0WAVE" + bytes(2000), capture_output=True)
-    assert (done.returncode, done.stdout) == (2, b"")
+@pytest.mark.parametrize(
+    ("begins", "name"),
+    [
+        (b"RIFF\0\0\0\0WAVE", "WAV"), (b"RF64", "WAV"), (b"fLaC", "FLAC"), (b"OggS", "Ogg"), (b"ID3\4", "MP3"),
+        (b"FORM\0\0\0\0AIFF", "AIFF"), (b".snd", "AU"), (b"caff", "CAF"), (b"riff", "W64"), (b"\x1f\x8b\x08", "gzip"),
+    ],
+)  # fmt: skip
+def test_a_file_on_stdin_is_refused(gru, begins, name):
+    done = subprocess.run([gru.spot], input=begins + bytes(2000), capture_output=True, text=False)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert name.encode() in done.stderr
     assert b"arecord -t raw" in done.stderr
 
 

@@ -66,11 +66,11 @@ def doctor(sink, model, *arguments):
     return command("doctor", "--device", "pulse", "-m", model, "--seconds", "2", *arguments, env=sink.environment)
 
 
-def examined(sink, model, samples, folder):
+def examined(sink, model, samples, folder, *arguments):
     """What it finds while `samples` are played at 48 kHz, and its exit code."""
     player = sink.play(samples, folder)
     try:
-        shown = doctor(sink, model, "--json")
+        shown = doctor(sink, model, "--json", *arguments)
     finally:
         player.kill()
         player.wait()
@@ -110,6 +110,26 @@ def test_a_faint_signal_is_called_too_quiet(sink, model, tmp_path):
     found, code = examined(sink, model, tone(300, 60, amplitude=0.001), tmp_path)
     assert code == 1
     assert [problem.partition(":")[0] for problem in found["problems"]] == ["too quiet"]
+
+
+def test_channels_of_opposite_phase_are_told_and_one_of_them_is_good(sink, model, tmp_path):
+    beeps = np.tile(np.concatenate([tone(700, 0.2, amplitude=0.25), tone(300, 0.3, amplitude=0.001)]), 120)
+    stereo = np.stack([beeps, -beeps], axis=1)
+    found, code = examined(sink, model, stereo, tmp_path)
+    assert code == 1
+    assert found["channels_cancel"]
+    assert [problem for problem in found["problems"] if "--channel 1" not in problem] == []
+    assert found["channel_rms_dbfs"] == pytest.approx([-19, -19], abs=1)
+    found, code = examined(sink, model, stereo, tmp_path, "--channel", "1")
+    assert (found["problems"], found["hints"], code) == ([], [], 0)
+
+
+def test_a_channel_without_a_microphone_is_a_hint(sink, model, tmp_path):
+    beeps = np.tile(np.concatenate([tone(700, 0.2, amplitude=0.25), tone(300, 0.3, amplitude=0.001)]), 120)
+    found, code = examined(sink, model, np.stack([0 * beeps, beeps], axis=1), tmp_path)
+    assert (found["problems"], code) == ([], 0)
+    (hint,) = found["hints"]
+    assert "--channel 2" in hint
 
 
 def test_without_such_a_device_it_is_exit_code_2_and_one_line(sink, model):

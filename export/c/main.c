@@ -16,6 +16,14 @@
 
 static speechrnn_state state; /* not on the stack, which may be small */
 
+/* Files that begin so aren't raw sound, and would be heard as noise. */
+static const struct { unsigned char length; const char *bytes, *name; } headers[] = {
+    {4, "RIFF", "a WAV file"}, {4, "RF64", "a WAV file"}, {4, "RIFX", "a WAV file"}, {4, "BW64", "a WAV file"},
+    {4, "riff", "a W64 file"}, {4, "FORM", "an AIFF file"}, {4, ".snd", "an AU file"}, {4, "caff", "a CAF file"},
+    {4, "fLaC", "a FLAC file"}, {4, "OggS", "an Ogg file"}, {3, "ID3", "an MP3 file"}, {4, "\x1a\x45\xdf\xa3", "a WebM file"},
+    {3, "\x1f\x8b\x08", "gzip"}
+};
+
 static void hear(const int16_t *samples)
 {
     float probabilities[SPEECHRNN_LABELS];
@@ -50,10 +58,12 @@ int main(int count, char **arguments)
 
     do {
         got = fread(bytes, 1, sizeof bytes, stdin); /* less than a block only at the end, however the sound comes */
-        if (first && got >= 4 && memcmp(bytes, "RIFF", 4) == 0) {
-            fprintf(stderr, "spot: stdin is a WAV file: give raw sound, for instance arecord -t raw\n");
-            return 2;
-        }
+        for (size_t i = 0; first && i < sizeof headers / sizeof *headers; i++)
+            if (got >= headers[i].length && memcmp(bytes, headers[i].bytes, headers[i].length) == 0) {
+                fprintf(stderr, "spot: stdin is %s: give raw sound (16 bit, %d Hz, mono), for instance arecord -t raw "
+                        "-f S16_LE -r %d\n", headers[i].name, SPEECHRNN_SAMPLE_RATE, SPEECHRNN_SAMPLE_RATE);
+                return 2;
+            }
         first = 0;
         for (size_t i = 0; i < SPEECHRNN_BLOCK; i++) { /* a last block that is not full ends with silence */
             const int value = 2 * i + 1 < got ? bytes[2 * i] + 256 * bytes[2 * i + 1] : 0;

@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +15,7 @@ import typer
 
 from speechrnn import interrupts
 from speechrnn.cli import streams
-from speechrnn.errors import InputError, first_line, refused_by_system
+from speechrnn.errors import InputError, SoundWarning, first_line, refused_by_system
 from speechrnn.text import printable
 
 VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
@@ -73,7 +74,8 @@ def report_errors() -> Iterator[None]:
     try:
         streams.prepare()
         interrupts.take()
-        yield
+        with _told_warnings():
+            yield
         sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
     except InputError as error:
         say(str(error))
@@ -137,6 +139,20 @@ def start_module() -> None:
         raise SystemExit(2)
 
     sys.excepthook = hook
+
+
+@contextlib.contextmanager
+def _told_warnings() -> Iterator[None]:
+    """What is wrong with sound that can be used is a line, too."""
+
+    def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
+        say(str(message)) if issubclass(category, SoundWarning) else shown(message, category, *place, **more)  # type: ignore[arg-type]
+
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+        warnings.simplefilter("always", SoundWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def say(message: str) -> None:

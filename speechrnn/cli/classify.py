@@ -2,7 +2,6 @@
 
 import csv
 import glob
-import io
 import json
 import os
 import sys
@@ -13,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, report_errors, say
-from speechrnn.cli.streams import standard_input
+from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 
@@ -38,6 +38,7 @@ def classify(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs, or - for stdin")],
     format: Annotated[Format, typer.Option("--format", "-f", help="How to write the results")] = Format.table,
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="Show the K most probable labels", metavar="K")] = 1,
+    channel: ChannelOption = "mean",
     model: ModelOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one for each core")] = 0,
 ) -> None:
@@ -48,12 +49,15 @@ def classify(
     Example: speechrnn classify recordings/ --format jsonl --top 3
     """
     with report_errors():
+        from speechrnn.cli.stdin import stdin_file
         from speechrnn.model import Model
 
+        taken = parse(channel)
         classifier = Model(model)
         files, failures = find(paths)
-        sounds = (_stdin() if name == "-" else name for name in files)
-        results = zip(files, classifier.classify_many(sounds, workers or (1 if len(files) == 1 else None)), strict=True)
+        sounds = (stdin_file() if name == "-" else name for name in files)
+        found = classifier.classify_many(sounds, workers or (1 if len(files) == 1 else None), taken)
+        results = zip(files, found, strict=True)
 
         def good() -> Iterator[Result]:
             nonlocal failures
@@ -92,12 +96,6 @@ def find(paths: Iterable[str]) -> tuple[list[str], int]:
             say(str(error))
             failures += 1
     return files, failures
-
-
-def _stdin() -> io.BytesIO:
-    sound = io.BytesIO(standard_input().read())
-    sound.name = "<stdin>"  # what messages call it
-    return sound
 
 
 def with_progress(results: Iterable, count: int) -> Iterator:

@@ -3,13 +3,17 @@
 import json
 import sys
 import time
+import warnings
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
+from speechrnn.channels import OPPOSITE_PHASE, Channel, parse
 from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.cli.options import ChannelOption
+from speechrnn.errors import SoundWarning
 
 if TYPE_CHECKING:
     from speechrnn.microphone import Microphone
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 
 NOISE_DBFS = -35.0  # words are lost in a floor above that
 OFFSET = 0.02
+FAINTER_DB = 20.0  # than the loudest: such a channel hears nothing of what it hears
 FASTEST = 0.8  # of real time: a machine needs some for itself
 
 
@@ -37,6 +42,9 @@ class Finding:
     dropped_blocks: int
     lost: bool
     real_time_factor: float
+    channel: int | str = "mean"  # that was listened to
+    channel_rms_dbfs: tuple[float, ...] = ()  # of each channel
+    channels_cancel: bool = False
 
 
 def doctor(
@@ -45,6 +53,7 @@ def doctor(
         str | None, typer.Option("--device", "-d", help="Number or part of a name; see speechrnn devices")
     ] = None,
     model: ModelOption = None,
+    channel: ChannelOption = "mean",
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
 ) -> None:
     """Listen for some seconds and say what is wrong with the microphone, and what to do.
@@ -58,15 +67,17 @@ def doctor(
         from speechrnn.model import Model
 
         recogniser = Model(model)
-        with Microphone(device) as microphone:
+        taken = parse(channel)
+        with Microphone(device, taken, every_channel=True) as microphone, warnings.catch_warnings():
+            warnings.simplefilter("ignore", SoundWarning)  # it stands in the advice
             say(f"listening to {microphone.device.name} for {seconds:g} s: say a few words")
             samples = _record(microphone, seconds)
-            finding = _measure(microphone, samples, recogniser)
-        problems = advice(finding)
+            finding = _measure(microphone, samples, recogniser, taken)
+        problems, more = advice(finding), hints(finding)
         if as_json:
-            sys.stdout.write(json.dumps(asdict(finding) | {"problems": problems}, indent=2) + "\n")
+            sys.stdout.write(json.dumps(asdict(finding) | {"problems": problems, "hints": more}, indent=2) + "\n")
         else:
-            _print(finding, problems)
+            _print(finding, problems, more)
         if problems:
             raise typer.Exit(1)
 
@@ -84,7 +95,7 @@ def _record(microphone: "Microphone", seconds: float) -> np.ndarray:
     return np.concatenate(pieces)
 
 
-def _measure(microphone: "Microphone", samples: np.ndarray, model: "Model") -> Finding:
+def _measure(microphone: "Microphone", samples: np.ndarray, model: "Model", channel: Channel) -> Finding:
     from speechrnn.microphone import dbfs, measure
 
     silence = np.zeros(model.card.block_length, np.float32)
@@ -105,6 +116,9 @@ def _measure(microphone: "Microphone", samples: np.ndarray, model: "Model") -> F
         dropped_blocks=microphone.dropped,
         lost=microphone.lost,
         real_time_factor=round(_real_time_factor(blocks, model), 5),
+        channel=channel,
+        channel_rms_dbfs=tuple(round(level, 1) for level in microphone.channel_levels),
+        channels_cancel=microphone.cancels,
     )
 
 
@@ -122,11 +136,15 @@ def _real_time_factor(blocks: np.ndarray, model: "Model") -> float:
 
 def advice(finding: Finding) -> list[str]:
     """Each problem in plain words, with what to do about it; none if the microphone can be used."""
-    from speechrnn.microphone import CLIPPED_SHARE, QUIET_DBFS
+    from speechrnn.microphone import CLIPPED_SHARE, FLOOR_DBFS, QUIET_DBFS
 
     if not finding.seconds or finding.lost:
         return ["it stopped giving sound: see to its plug and cable, or close the program that took it"]
+    if finding.channels_cancel:
+        return [OPPOSITE_PHASE]
     if finding.exact_zeros:
+        if isinstance(finding.channel, int) and max(finding.channel_rms_dbfs, default=FLOOR_DBFS) > FLOOR_DBFS:
+            return [f"channel {finding.channel} has nothing but exact zeros: {_take_another(finding)}"]
         return ["nothing but exact zeros: it is muted, or this program has no permission to listen"]
     checks = (
         (finding.peak_dbfs < QUIET_DBFS, "too quiet: turn the input level up, or come closer"),
@@ -142,12 +160,33 @@ def advice(finding: Finding) -> list[str]:
     return [text for failed, text in checks if failed]
 
 
-def _print(finding: Finding, problems: list[str]) -> None:
+def hints(finding: Finding) -> list[str]:
+    """What could be better, though it can be used so: which channel to take."""
+    levels = finding.channel_rms_dbfs
+    if finding.channel != "mean" or len(levels) < 2 or finding.channels_cancel or not finding.seconds:
+        return []
+    if max(levels) - min(levels) > FAINTER_DB:
+        return [f"some channels hear next to nothing, and the mean is quieter for that: {_take_another(finding)}"]
+    if len(levels) > 2:
+        return [
+            f"it has {len(levels)} channels, not all of which need be microphones (microphone arrays give what is "
+            "played, too): find one that hears you alone, and take it, for instance with --channel 1"
+        ]
+    return []
+
+
+def _take_another(finding: Finding) -> str:
+    return f"take the loudest, with --channel {int(np.argmax(finding.channel_rms_dbfs)) + 1}"
+
+
+def _print(finding: Finding, problems: list[str], more: list[str]) -> None:
+    levels = ", ".join(f"{number}: {level:.1f}" for number, level in enumerate(finding.channel_rms_dbfs, start=1))
     rows = {
         "device": f"{finding.device} ({finding.host_api})",
         "native rate": f"{finding.native_rate} Hz",
         "heard": f"{finding.seconds:.1f} s",
         "level": f"{finding.rms_dbfs:.1f} dBFS RMS, {finding.peak_dbfs:.1f} dBFS peak",
+        "channels": f"{levels} dBFS RMS; {finding.channel} is listened to",
         "noise floor": f"{finding.noise_floor_dbfs:.1f} dBFS",
         "clipped": f"{finding.clipped_share:.2%} of samples",
         "DC offset": f"{finding.dc_offset:+.4f} of full scale",
@@ -157,4 +196,5 @@ def _print(finding: Finding, problems: list[str]) -> None:
     }
     lines = [f"{name:<18}{text}" for name, text in rows.items()]
     lines += [f"problem: {problem}" for problem in problems] or ["good: this microphone can be used"]
+    lines += [f"hint: {hint}" for hint in more]
     sys.stdout.write("\n".join(lines) + "\n")

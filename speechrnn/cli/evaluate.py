@@ -9,7 +9,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, report_errors, say
+from speechrnn.cli.options import ChannelOption
 from speechrnn.errors import AudioError
 from speechrnn.files import check_writable
 
@@ -28,6 +30,7 @@ def evaluate(
         Partition | None,
         typer.Option(help="Only clips of these speakers, with unknown words and silence in proportion"),
     ] = None,
+    channel: ChannelOption = "mean",
     model: ModelOption = None,
     picture: Annotated[Path | None, typer.Option("--picture", help="Draw the confusion matrix into this file")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
@@ -40,6 +43,7 @@ def evaluate(
     Example: speechrnn evaluate data/speech_commands --partition validation
     """
     with report_errors():
+        taken = parse(channel)
         if picture:
             check_writable(picture, "--picture", folder, model)
             from speechrnn import pictures
@@ -52,7 +56,7 @@ def evaluate(
         classifier = Model(model)
         labels = classifier.labels
         clips = evaluation_clips(folder, labels, partition.value if partition else None)
-        results = classifier.classify_many((clip.sound() for clip in clips), workers or None)
+        results = classifier.classify_many((clip.sound(taken) for clip in clips), workers or None, taken)
         counts = np.zeros((len(labels), len(labels)), int)
         unreadable = 0
         for clip, result in with_progress(zip(clips, results, strict=True), len(clips)):

@@ -1,17 +1,17 @@
-"""Where the sound of `speechrnn listen` comes from: a microphone, a file, PCM on stdin."""
+"""Where the sound of `speechrnn listen` comes from: a microphone, a file, sound or PCM on stdin."""
 
 import contextlib
-import io
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from speechrnn.channels import Channel
+from speechrnn.cli import say
 from speechrnn.cli.outputs import RATE
-from speechrnn.errors import AudioError
+from speechrnn.errors import InputError
 
 if TYPE_CHECKING:
     from speechrnn.microphone import Microphone
@@ -28,46 +28,51 @@ class Feed:
     microphone: "Microphone | None" = None
 
 
+class Headerless(NamedTuple):
+    """What the options say of raw PCM on stdin; None where they say nothing."""
+
+    rate: int | None = None  # Hz
+    encoding: str | None = None
+    channels: int | None = None
+
+    def check(self, source: str | None) -> None:
+        """Refuse, before anything is heard, what can't be, and what belongs to another source."""
+        from speechrnn.pcm import ENCODINGS
+
+        for option, value in zip(("--rate", "--pcm", "--channels"), self, strict=True):
+            if value and source != "-":
+                raise InputError(f"{option} {value}: is for PCM on stdin: speechrnn listen - {option} {value}")
+        if self.encoding and self.encoding not in ENCODINGS:
+            raise InputError(f"--pcm {self.encoding}: there is no such kind: give one of {', '.join(ENCODINGS)}")
+
+
 @contextlib.contextmanager
-def open_feed(source: str | None, device: str | None, rate: int, realtime: bool) -> Iterator[Feed]:
+def open_feed(
+    source: str | None, device: str | None, raw: Headerless, channel: Channel, realtime: bool
+) -> Iterator[Feed]:
     if source == "-":
-        yield Feed("stdin", _pcm(rate))
+        from speechrnn import pipes
+        from speechrnn.cli.stdin import stdin
+
+        yield Feed("stdin", pipes.blocks(stdin(), *raw, channel=channel, note=say))
     elif source:
         from speechrnn import audio
 
-        yield Feed(audio.source_name(source), _paced(source) if realtime else audio.blocks(source, seconds=1.0))
+        pieces = _paced(source, channel) if realtime else audio.blocks(source, seconds=1.0, channel=channel)
+        yield Feed(audio.source_name(source), pieces)
     else:
         from speechrnn.microphone import Microphone
 
-        with Microphone(device) as microphone:
+        with Microphone(device, channel) as microphone:
             yield Feed(microphone.device.name, microphone, microphone)
 
 
-def _pcm(rate: int) -> Iterator[np.ndarray]:
-    """Raw s16le mono on stdin, as it comes: a pipe gives what it has."""
-    from speechrnn.audio import resampler
-
-    if sys.stdin is None or sys.stdin.isatty():
-        raise AudioError("<stdin>: nothing is piped in: arecord -t raw -f S16_LE -r 16000 | speechrnn listen -")
-    resample, odd, empty = resampler(rate), b"", True
-    pipe = cast(io.BufferedReader, sys.stdin.buffer)
-    while content := pipe.read1(rate):  # at most half a second
-        content = odd + content
-        odd = content[len(content) // 2 * 2 :]
-        samples = np.frombuffer(content, "<i2", len(content) // 2).astype(np.float32) / 32_768
-        empty = False
-        yield resample(samples, False)
-    if empty:
-        raise AudioError("<stdin>: is empty (0 bytes): send it raw PCM, 16 bit, mono")
-    yield resample(np.zeros(0, np.float32), True)
-
-
-def _paced(source: str) -> Iterator[np.ndarray]:
+def _paced(source: str, channel: Channel) -> Iterator[np.ndarray]:
     """A sound file as fast as a microphone would give it."""
     from speechrnn import audio
 
     start, given = time.monotonic(), 0
-    for piece in audio.blocks(source, seconds=PIECE_SECONDS):
+    for piece in audio.blocks(source, seconds=PIECE_SECONDS, channel=channel):
         given += len(piece)
         time.sleep(max(0.0, start + given / RATE - time.monotonic()))
         yield piece

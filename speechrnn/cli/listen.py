@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, report_errors, say
-from speechrnn.cli.feeds import Feed, open_feed
+from speechrnn.cli.feeds import Feed, Headerless, open_feed
+from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.outputs import RATE, Program, Recording, check_save, write_jsonl, write_text
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
 from speechrnn.cli.view import View
 from speechrnn.errors import InputError
 
 if TYPE_CHECKING:
-    from speechrnn.microphone import Microphone
+    from speechrnn.microphone import Device, Microphone
     from speechrnn.spotter import Detection, Spotter
 
 LEVEL_SECONDS = 2.0  # of the latest sound, for its level and what is wrong with it
@@ -37,7 +39,8 @@ def listen(
         str | None,
         typer.Argument(
             metavar="[SOURCE]",
-            help="A sound file, or - for raw PCM on stdin (16 bit, little-endian, mono); the microphone if left out",
+            help="A sound file, or - for stdin: sound of any format, or raw PCM (16 bit, mono, 16 kHz, unless options "
+            "say otherwise); the microphone if left out",
             show_default=False,
         ),
     ] = None,
@@ -70,8 +73,21 @@ def listen(
     ] = None,
     rate: Annotated[
         int | None,
-        typer.Option(min=1000, max=768_000, help=f"Rate of the PCM on stdin, in Hz: {RATE} if left out"),
+        typer.Option(min=1000, max=768_000, help=f"Rate of raw PCM on stdin, in Hz: {RATE} if left out"),
     ] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="How many channels raw PCM on stdin has: 1 if left out")
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--pcm",
+            metavar="KIND",
+            help="Samples of raw PCM on stdin: s16le if left out, or u8, s24le, s24le-in-32, s32le, f32le, f64le, "
+            "alaw, mulaw. Where there is a header, it counts",
+        ),
+    ] = None,
+    channel: ChannelOption = "mean",
     realtime: Annotated[bool, typer.Option("--realtime/--fast", help="Play a file at its own pace")] = False,
 ) -> None:
     """Listen to the microphone until Ctrl-C and report each word with its time, in seconds, and its probability.
@@ -80,6 +96,8 @@ def listen(
     How sure the network then becomes, the peak, is shown on a terminal, where it rises, and by speechrnn spot.
 
     Example: speechrnn listen --words stop,go --exec "notify-send {label}"
+
+    Example: arecord | speechrnn listen -
     """
     with report_errors():
         if source and input:
@@ -87,8 +105,8 @@ def listen(
         source = source or input
         if source and device:
             raise InputError(f"--device {device}: there is {source} to listen to: leave one of them out")
-        if rate and source != "-":
-            raise InputError(f"--rate {rate}: is for PCM on stdin: speechrnn listen - --rate {rate}")
+        raw, taken = Headerless(rate, encoding, channels), parse(channel)
+        raw.check(source)
         program = None if command is None else Program(command)
         if save:
             check_save(save, source)
@@ -97,7 +115,7 @@ def listen(
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words)
         with contextlib.ExitStack() as stack:
-            feed = stack.enter_context(open_feed(source, device, rate or RATE, realtime))
+            feed = stack.enter_context(open_feed(source, device, raw, taken, realtime))
             recording = stack.enter_context(Recording(save)) if save else None
             live = format is Format.text and sys.stdout.isatty()
             view = stack.enter_context(View(spotter, recogniser.labels)) if live else None
@@ -124,6 +142,7 @@ class Listener:
         self._spotter, self._recording, self._view = spotter, recording, view
         self._losses = self._dropped = 0
         self._lost = self._silent = False
+        self._device: Device | None = None  # that was lost last
 
     def run(self) -> None:
         """Listen until the sound ends."""
@@ -148,7 +167,9 @@ class Listener:
 
         if self._lost:
             return "lost: waiting for it to come back"
-        return measure(self.latest).complaint if len(self.latest) else ""
+        if not len(self.latest):
+            return ""
+        return self.feed.microphone.complaint(self.latest) if self.feed.microphone else measure(self.latest).complaint
 
     def summarize(self) -> None:
         """What was heard, on stderr."""
@@ -180,15 +201,19 @@ class Listener:
             self._losses = microphone.losses
             self._spotter.reset()  # what comes next has nothing to do with what came last
             self._origin, self.latest = self.seconds, self.latest[:0]
+            self._device = microphone.device
             say(f"{microphone.device.name}: lost: waiting for it to come back")
-        elif self._lost and not microphone.lost:
-            say(f"{microphone.device.name}: is back")
+        elif self._device and self._lost and not microphone.lost:
+            same = (self._device.host_api, self._device.name) == (microphone.device.host_api, microphone.device.name)
+            place = f" as number {microphone.device.index}" if self._device.index != microphone.device.index else ""
+            back = f"is back{place}" if same else f"is listened to instead of {self._device.name}"
+            say(f"{microphone.device.name}: {back}")
         self._lost = microphone.lost
         if microphone.dropped != self._dropped:
             say(f"{microphone.dropped} blocks dropped so far: this machine can't keep up")
             self._dropped = microphone.dropped
         full = len(self.latest) == round(LEVEL_SECONDS * RATE)
-        silent = full and not self.latest.any()
+        silent = full and not self.latest.any() and not microphone.cancels  # that is told by itself
         if silent and not self._silent:
             say(f"{microphone.device.name}: {self.complaint}")
         self._silent = silent

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
+from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, report_errors
+from speechrnn.cli.options import ChannelOption
 from speechrnn.errors import InputError
 from speechrnn.files import check_writable
 
@@ -16,6 +18,7 @@ def plot(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Picture to write; CLIP.png, if there is none, if left out")
     ] = None,
+    channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
     """Draw the spectrogram of a clip and the posterior of every label under it, on one time axis.
@@ -23,6 +26,7 @@ def plot(
     Example: speechrnn plot examples/yes.wav -o yes.png
     """
     with report_errors():
+        taken = parse(channel)
         target = output or Path(f"{clip.stem}.png")
         if output is None and os.path.lexists(target):
             raise InputError(f"{target}: is there already: to replace it, name it with --output")
@@ -32,7 +36,7 @@ def plot(
 
         pictures.kind(target)
         recogniser = Model(model)
-        samples = recogniser.load_clip(clip)
+        samples = recogniser.load_clip(clip, taken)
         posteriors = recogniser.posteriors(samples)
         label = recogniser.decide(posteriors)
         title = f"{audio.source_name(clip.name)}: {label.label} ({label.probability:.2f})"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, report_errors
+from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
 from speechrnn.errors import InputError
 from speechrnn.files import check_writable
@@ -38,6 +40,7 @@ def score(
     model: ModelOption = None,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    channel: ChannelOption = "mean",
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw the DET curve over thresholds into this file")
     ] = None,
@@ -53,6 +56,7 @@ def score(
     Example: speechrnn score stream.wav --threshold 0.8 --picture det.png
     """
     with report_errors():
+        taken = parse(channel)
         if labels and (no_labels or len(recordings) > 1 or recordings[0].is_dir()):
             raise InputError(f"--labels {labels}: goes with one sound file, and without --no-labels")
         if picture:
@@ -74,10 +78,10 @@ def score(
         streams, accuracy = [], IntervalAccuracy()
         with ListeningProgress(found) as progress:
             for group in [found] if carry else [[recording] for recording in found]:
-                heard, starts = hear(spotter, group, progress.advance)
+                heard, starts = hear(spotter, group, progress.advance, taken)
                 streams.append(heard)
                 for recording, start in zip(group, starts, strict=True):
-                    accuracy += interval_accuracy(recogniser, recording, heard.posteriors, start)
+                    accuracy += interval_accuracy(recogniser, recording, heard.posteriors, start, taken)
         result = scoring.judge(spotter, streams)
         if picture and not result.words:
             raise InputError(f"--picture {picture}: a DET curve needs words, and none is in the label tracks")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from speechrnn.channels import Channel, parse
 from speechrnn.cli import ModelOption, OverwriteOption, mirror, report_errors, say
+from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
-from speechrnn.cli.streams import standard_input
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import make_folder, write
@@ -59,6 +60,7 @@ def spot(
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
     """Find the words in recordings of any length: what `listen` would have heard, and when.
@@ -77,6 +79,7 @@ def spot(
     with report_errors():
         from speechrnn.model import Model
 
+        taken = parse(channel)
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words)
         files, found_in, failures = _find_all(recordings)
@@ -88,11 +91,11 @@ def spot(
             raise InputError("--overwrite: is about the files in --output-folder: name it")
         trouble: list[str] = []
         if output_folder is None:
-            WRITERS[format](_all_found(spotter, files, trouble), sys.stdout)
+            WRITERS[format](_all_found(spotter, files, trouble, taken), sys.stdout)
         else:
             targets = mirror.mirrored(list(zip(files, found_in, strict=True)), output_folder, SUFFIXES[format])
             mirror.check(targets, files, output_folder, overwrite, recogniser.path)
-            _write_files(spotter, files, targets, format, overwrite, trouble)
+            _write_files(spotter, files, targets, format, overwrite, trouble, taken)
         failures += len(trouble)
         if failures:
             raise typer.Exit(1 if len(trouble) < len(files) else 2)
@@ -113,27 +116,30 @@ def _find_all(recordings: Iterable[str]) -> tuple[list[str], list[str | None], i
     return files, found_in, failures
 
 
-def _all_found(spotter: "Spotter", files: Iterable[str], trouble: list[str]) -> Iterator[Found]:
+def _all_found(
+    spotter: "Spotter", files: Iterable[str], trouble: list[str], channel: Channel = "mean"
+) -> Iterator[Found]:
     """Detections of one recording after the other; one that can't be used is reported and noted in `trouble`."""
     for name in files:
         try:
-            yield from ((name, detection) for detection in detections(spotter, name))
+            yield from ((name, detection) for detection in detections(spotter, name, channel))
         except AudioError as error:
             say(str(error))
             trouble.append(name)
 
 
-def detections(spotter: "Spotter", recording: str) -> Iterator["Detection"]:
+def detections(spotter: "Spotter", recording: str, channel: Channel = "mean") -> Iterator["Detection"]:
     """What `spotter` hears in a recording, from a fresh state; read blockwise, so it may be of any length.
 
     A detection is given when its peak is known: after its refractory time, or at the end.
     """
     from speechrnn import audio
+    from speechrnn.cli.stdin import stdin_file
 
     spotter.reset()
-    source = standard_input() if recording == "-" else recording
+    source = stdin_file() if recording == "-" else recording
     found: list[Detection] = []
-    for piece in _with_progress(audio.blocks(source), recording):
+    for piece in _with_progress(audio.blocks(source, channel=channel), recording):
         found += spotter.process(piece)
         while found and found[0] is not spotter.pending:
             yield found.pop(0)
@@ -175,9 +181,10 @@ def _write_files(
     format: Format,
     overwrite: bool,
     trouble: list[str],
+    channel: Channel,
 ) -> None:
     for name, target in zip(files, targets, strict=True):
-        found = list(_all_found(spotter, [name], trouble))
+        found = list(_all_found(spotter, [name], trouble, channel))
         if name in trouble:
             continue
         text = io.StringIO(newline="")

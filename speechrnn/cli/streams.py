@@ -5,7 +5,6 @@ import contextlib
 import io
 import os
 import sys
-from typing import BinaryIO
 
 from speechrnn.errors import InputError
 
@@ -68,19 +67,6 @@ def prepare() -> None:
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(results), given.encoding, "speechrnn", None, given.line_buffering, given.write_through
     )
-
-
-def standard_input() -> BinaryIO:
-    """What comes on stdin, as bytes.
-
-    Raises
-    ------
-    InputError
-        if stdin is closed
-    """
-    if sys.stdin is None:
-        raise InputError("<stdin>: is closed: pipe sound into it, or name a file")
-    return sys.stdin.buffer
 
 
 def abandon_results() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from speechrnn import audio
 from speechrnn.card import SILENCE
+from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, ConfigError
 from speechrnn.text import label_fault
 from speechrnn.training.partition import listed_partitions, partition
@@ -41,18 +42,18 @@ class Clip:
     seconds: float | None = None  # None: to the end
     gain: float = 1.0
 
-    def sound(self) -> Path | np.ndarray:
+    def sound(self, channel: Channel = "mean") -> Path | np.ndarray:
         """What `Model.classify` takes: the file, or the piece of it as float32 mono 16 kHz [samples]."""
         if self.seconds is None:
             return self.path
-        recording = _recording(self.path)
+        recording = _recording(self.path, channel)
         start = int(self.start_seconds * audio.SAMPLE_RATE)
         return recording[start : start + int(self.seconds * audio.SAMPLE_RATE)] * np.float32(self.gain)
 
 
 @functools.lru_cache(maxsize=16)
-def _recording(path: Path) -> np.ndarray:
-    return audio.load(path)  # noise is cut many times from few recordings
+def _recording(path: Path, channel: Channel = "mean") -> np.ndarray:
+    return audio.load(path, channel=channel)  # noise is cut many times from few recordings
 
 
 def task_labels(task: str) -> tuple[str, ...]:
