@@ -51,7 +51,7 @@ def spot(
     """Find the words in recordings of any length: what `listen` would have heard, and when.
 
     Times are seconds from the start of the recording to the end of the word. A recording that can't be used is reported
-    and the rest go on; the exit code is then 1, or 2 if none could be used.
+    and the rest go on; the exit code is then 1, or 2 if none could be used. Folders are read as `classify` reads them.
 
     Example: speechrnn spot meeting.flac --format srt --threshold 0.9 > meeting.srt
     """
@@ -101,16 +101,12 @@ def _with_progress(pieces: Iterator, recording: str) -> Iterator:
     if not sys.stderr.isatty():
         yield from pieces
         return
-    import soundfile
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from speechrnn.audio import SAMPLE_RATE
+    from speechrnn.audio import SAMPLE_RATE, seconds_of
 
-    try:
-        seconds: float | None = soundfile.info(recording).duration
-    except (soundfile.LibsndfileError, TypeError):  # stdin, or what reading it reports
-        seconds = None
+    seconds = None if recording == "-" else seconds_of(recording)
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f} s"), TimeRemainingColumn()
     bar = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
     with bar:
