@@ -143,7 +143,8 @@ class _PyAV:
         self._position = 0
         try:
             options = {"protocol_whitelist": NOT_THE_NETWORK}
-            self._container = av.open(sound, "r", format=demuxer, options=options, metadata_errors="ignore")
+            # Not as `options`: with those PyAV up to 16 crashes where streams are found later, as in FLV and MPEG.
+            self._container = av.open(sound, "r", format=demuxer, container_options=options, metadata_errors="ignore")
         except (av.FFmpegError, ValueError) as error:  # ValueError: a demuxer that this FFmpeg lacks
             raise AudioError(
                 f"{name}: can't be read as sound ({_said(error)}): convert it to WAV or FLAC, or get a whole copy"
