@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import soundfile
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -24,12 +23,13 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
+from speechrnn import audio, folders
 from speechrnn.cli import report_errors
-from speechrnn.errors import InputError
+from speechrnn.errors import AudioError, InputError
 from speechrnn.text import printable
+from speechrnn.training.extent import takes
 from speechrnn.training.partition import PARTITIONS, listed_partitions, partition, partition_lists, speaker
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"}
 BACKGROUND = "_background_noise_"
 SILENCE = "_silence_"  # the class of the published test set
 FULL_SCALE = 1 - 2**-15  # the largest 16-bit sample
@@ -98,23 +98,32 @@ class Clip:
 def examine(folder: Path, name: str, *, rate: int, seconds: float) -> Clip:
     """Decode the file `folder / name` and judge it by itself."""
     path, word = folder / name, name.split("/")[0]
+    pieces: list[np.ndarray] = []
+    length, rates = 0.0, []
     try:
         if path.stat().st_size == 0:
             return Clip((Problem("empty", name, "0 bytes"),))
-        samples, found_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, RuntimeError, TypeError) as error:
-        return Clip((Problem("unreadable", name, getattr(error, "error_string", str(error))),))
+        for native in audio.native_blocks(path):
+            pieces.append(native.samples)
+            rates.append(native.rate)
+            length += len(native.samples) / native.rate
+    except (OSError, AudioError) as error:
+        return Clip((Problem("unreadable", name, str(error).removeprefix(f"{path}: ")),))
+    if len({piece.shape[1] for piece in pieces}) > 1:  # joined sounds, some of them stereo
+        pieces = [piece.mean(axis=1, keepdims=True) for piece in pieces]
+    samples = np.concatenate(pieces)
     if not samples.size:
         return Clip((Problem("empty", name, "0 samples"),))
     if not np.isfinite(samples).all():
         return Clip((Problem("unreadable", name, "holds NaN or infinite samples"),))
 
     found = []
-    length = len(samples) / found_rate
+    found_rate = next((other for other in rates if other != rate), rate)
     if found_rate != rate:
         found.append(Problem("wrong-rate", name, f"{found_rate} Hz"))
     if word != BACKGROUND and abs(length - seconds) > LENGTH_TOLERANCE_SECONDS:
-        found.append(Problem("wrong-length", name, f"{length:.3f} s"))
+        many = takes(audio.resampler(found_rate)(samples.mean(axis=1), True)) if length > seconds else 1
+        found.append(Problem("wrong-length", name, f"{length:.3f} s" + (f", about {many} takes" if many > 1 else "")))
     if (fraction := float(np.mean(np.abs(samples) >= FULL_SCALE))) > CLIPPED_FRACTION:
         found.append(Problem("clipped", name, f"{fraction:.1%} of the samples at full scale"))
     # A microphone that is stuck at some value is as silent as zeros: the mean doesn't count.
@@ -187,10 +196,16 @@ def check(folder: str | os.PathLike[str], *, rate: int = 16000, seconds: float =
     """
     if not (folder := Path(folder)).is_dir():
         raise InputError(f"{folder} isn't a folder")
-    files = (file for file in folder.glob("[!.]*/[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    names = sorted(file.relative_to(folder).as_posix() for file in files)
+    present = audio.search(folder)
+    names = sorted(
+        relative.as_posix() for file in present.files if len((relative := file.relative_to(folder)).parts) > 1
+    )
     if not names:
         raise InputError(f"{folder} holds no audio: expected WORD/*.wav (or flac, ogg, opus, mp3, aiff, ...) in it")
+    folders.warn(present.remarks())
+    beside = [file.name for file in present.files if file.parent == folder]
+    if beside:
+        folders.warn([f"{folder}: {len(beside)} left out, such as {beside[0]}: in no folder of a word"])
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile decodes without the interpreter lock
         found = pool.map(lambda name: examine(folder, name, rate=rate, seconds=seconds), names)
         bar = track(found, "check", len(names), console=Console(stderr=True), transient=True, disable=not watch)

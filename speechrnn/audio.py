@@ -8,27 +8,27 @@ far as its format lets one tell (raw-like ones such as VOC and SPHERE don't reac
 import contextlib
 import io
 import os
-import re
-import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import soundfile
 
+from speechrnn import containers, media
 from speechrnn.channels import Channel, Mixer
 from speechrnn.errors import AudioError
+from speechrnn.folders import SUFFIXES, Folder, search, sound_files
 from speechrnn.text import printable
 
-SAMPLE_RATE = 16_000  # Hz
-SUFFIXES = frozenset([".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"])
+__all__ = ["SAMPLE_RATE", "SUFFIXES", "Folder", "Native", "Source", "blocks", "load", "native_blocks", "resampler",
+           "search", "seconds_of", "sound_files", "source_name"]  # fmt: skip
 
-# Writers that can't go back to their header (ffmpeg, arecord, sox into a pipe) put 0 or one of several huge numbers
-# where the size of the sound belongs: 0x7F000000 (sox, AIFF) is the smallest, 0xFFFFFFFF (ffmpeg) the largest.
-UNKNOWN_SIZE = 0x7F00_0000  # bytes
+SAMPLE_RATE = 16_000  # Hz
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; a header that claims 1 Hz makes 6 GB at 16 kHz out of 100 kB
+BLOCK_VALUES = 1 << 24  # the most that is decoded at a time, over all channels: 64 MB
+READ_AT_ONCE = 1 << 16  # bytes
+GUESSED = ("MPEG_LAYER_I", "MPEG_LAYER_II")
 UNKNOWN_FRAMES = 1 << 62  # libsndfile says 2^63 - 1 where a header leaves the length open, as in a piped FLAC
-HEADER_SLACK = 64  # bytes; writers miscount headers and padding by a few, and such files are whole
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -39,8 +39,9 @@ def load(source: Source, *, max_seconds: float | None = None, channel: Channel =
     Parameters
     ----------
     source : path, bytes of a sound file, or binary file object
-        anything libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, ...), at any rate, with any number of channels.
-        A file object that can seek is read from its beginning, another (a pipe) to its end.
+        anything libsndfile reads (WAV, FLAC, OGG, MP3, AIFF, ...), and what PyAV or ffmpeg read where one of them is
+        installed (M4A, WebM, ...), at any rate, with any number of channels. Files that are joined are read one after
+        the other. A file object that can seek is read from its beginning, another (a pipe) to its end.
     max_seconds : number > 0, or None
         longer sound is refused, from the header alone where the header tells
     channel : int from 1, "mean" or "loudest"
@@ -85,57 +86,116 @@ def blocks(
         as in `load`, with the piece where the trouble is found: for a FLAC cut in half, after its first half
     """
     name = source_name(source)
-    with _opened(source, name) as file, _decoder(file, name) as decoder:
-        rate, frames = decoder.samplerate, decoder.frames
-        if max_seconds is not None and max_seconds * rate < frames < UNKNOWN_FRAMES:
+    resample, mix, yielded, frames = None, None, False, 0
+    for read in native_blocks(source, seconds=seconds, max_seconds=max_seconds):
+        if resample is None or mix is None:
+            resample, mix = resampler(read.rate), Mixer(channel, read.samples.shape[1], read.rate, name)
+        mono = mix(read.samples)
+        finite = np.isfinite(mono)
+        if not finite.all():
+            second = read.start + int(finite.argmin()) / read.rate
+            raise AudioError(f"{name}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
+        piece = resample(mono, read.last)
+        if piece is not mono and not np.isfinite(piece).all():
             raise AudioError(
-                f"{name}: is {frames / rate:.1f} s long, at most {max_seconds:g} s are taken: cut it first"
+                f"{name}: has samples up to {np.abs(mono).max():.1e} behind {read.start:.1f} s, which overflow when "
+                "it is resampled: export it again, with full scale at 1.0"
             )
-        resample, mix = resampler(rate), Mixer(channel, decoder.channels, rate, name)
-        length = min(max(1, round(seconds * rate)), max(1, frames))  # a header that claims 2 GHz must not cost 80 GB
-        position, yielded = 0, False
-        while True:
-            try:
-                read = decoder.read(length, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise AudioError(
-                    f"{name}: is damaged or cut off after {position / rate:.2f} s ({_reason(error)}): get a whole copy"
-                ) from error
-            mono = mix(read)
-            finite = np.isfinite(mono)
-            if not finite.all():
-                second = (position + int(finite.argmin())) / rate
-                raise AudioError(f"{name}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
-            position += len(mono)
-            if max_seconds is not None and position > max_seconds * rate:
-                raise AudioError(f"{name}: is longer than {max_seconds:g} s, the most that is taken: cut it first")
-            ended = len(mono) < length
-            if ended:
-                _check_all_read(decoder, file, position, name)
-            piece = resample(mono, ended)
-            if len(piece):
-                yielded = True
-                yield piece
-            if ended:
-                break
-        if not yielded:
-            raise AudioError(f"{name}: holds no sound ({position} frames): record or copy it again")
+        frames += len(mono)
+        if len(piece):
+            yielded = True
+            yield piece
+        if read.last:
+            resample = mix = None  # a sound that is joined to this one may have another rate, and other channels
+    if not yielded:
+        raise AudioError(f"{name}: holds no sound ({frames} frames): record or copy it again")
 
 
-def sound_files(folder: Path) -> list[Path]:
-    """All sound files below a folder, by their endings; sorted, so that lists are the same on every machine.
+class Native(NamedTuple):
+    """A piece of a sound as its file has it."""
 
-    Raises
-    ------
-    speechrnn.errors.AudioError
-        if there is no such folder, or no sound in it
+    samples: np.ndarray  # [frames, channels], float32
+    rate: int  # Hz
+    start: float  # seconds from the beginning of the file
+    last: bool  # of a sound; another may be joined to it, at another rate and with other channels
+
+
+def native_blocks(source: Source, *, seconds: float = 10.0, max_seconds: float | None = None) -> Iterator[Native]:
+    """Read a sound of any length piece by piece, at the rate and with the channels that the file has.
+
+    Parameters and errors are those of `blocks`. Samples may be NaN or infinite.
     """
-    if not folder.is_dir():
-        raise AudioError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not files:
-        raise AudioError(f"{folder}: holds no sound files ({', '.join(sorted(SUFFIXES))})")
-    return files
+    name = source_name(source)
+    with _opened(source, name) as file:
+        path = os.path.abspath(os.fspath(source)) if isinstance(source, str | os.PathLike) else None
+        start = 0.0
+        for sound in _sounds(file, name, path):
+            with _decoder(sound, name) as decoder:
+                for native in _decoded(decoder, sound, name, seconds, max_seconds, start):
+                    yield native
+                start = native.start + len(native.samples) / native.rate
+
+
+def _sounds(file: BinaryIO, name: str, path: str | None) -> list[containers.Splice]:
+    try:
+        return containers.sounds(file, name, path)
+    except OSError as error:
+        raise AudioError(f"{name}: can't be read ({error.strerror or error}): check the disk") from error
+
+
+def _decoded(
+    decoder: "_Decoder | media.Decoder",
+    sound: containers.Splice,
+    name: str,
+    seconds: float,
+    max_seconds: float | None,
+    start: float,
+) -> Iterator[Native]:
+    """The pieces of one of the sounds that are joined in a file; it begins at second `start`."""
+    rate, frames = decoder.samplerate, decoder.frames
+    longest = None if max_seconds is None else (max_seconds - start) * rate
+    if longest is not None and longest < frames < UNKNOWN_FRAMES:
+        raise AudioError(
+            f"{name}: is {start + frames / rate:.1f} s long, at most {max_seconds:g} s are taken: cut it first"
+        )
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise AudioError(f"{name}: claims a rate of {rate} Hz, {LOWEST_RATE} to {HIGHEST_RATE} are taken: correct it")
+    length = min(max(1, round(seconds * rate)), max(1, frames), max(1, BLOCK_VALUES // decoder.channels))
+    position, last = 0, False
+    while not last:
+        try:
+            samples = decoder.read(length)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{name}: is damaged or cut off after {position / rate:.2f} s ({_reason(error)}): get a whole copy"
+            ) from error
+        if sound.trouble is not None:
+            raise AudioError(
+                f"{name}: can't be read after {position / rate:.2f} s "
+                f"({sound.trouble.strerror or sound.trouble}): check the disk"
+            )
+        begun = start + position / rate
+        position += len(samples)
+        if longest is not None and position > longest:
+            raise AudioError(f"{name}: is longer than {max_seconds:g} s, the most that is taken: cut it first")
+        last = len(samples) < length or position >= frames
+        if last:
+            _check_all_read(decoder, position, name)
+        yield Native(samples, rate, begun, last)
+
+
+def seconds_of(source: Source) -> float | None:
+    """How long a sound is by its headers; None where they leave it open or it can't be read (reading it says why)."""
+    name = source_name(source)
+    try:
+        total = 0.0
+        with _opened(source, name) as file:
+            for sound in _sounds(file, name, None):
+                with _decoder(sound, name) as decoder:
+                    total += decoder.frames / decoder.samplerate if decoder.frames < UNKNOWN_FRAMES else np.inf
+    except AudioError:
+        return None
+    return total if np.isfinite(total) else None
 
 
 def resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
@@ -201,96 +261,40 @@ class _Decoder(soundfile.SoundFile):
     def seekable(self) -> bool:
         return False
 
+    def read(self, frames: int) -> np.ndarray:  # type: ignore[override]
+        return super().read(frames, dtype="float32", always_2d=True)
 
-def _decoder(file: BinaryIO, name: str) -> _Decoder:
-    """Open the sound and see that it is all there, as far as the header tells."""
-    wav = _wav_data_chunk(file)
-    if wav is not None and wav[1] == 0 < wav[2]:
-        # libsndfile takes a size of 0 at its word, but a recorder that was killed leaves one in front of good sound.
-        # Such a file, and only such a one, is held in memory to put "unknown" there.
-        whole = bytearray(file.read())
-        struct.pack_into("<I", whole, wav[0] + 4, 0xFFFF_FFFF)
-        file = io.BytesIO(whole)
+
+@contextlib.contextmanager
+def _decoder(sound: containers.Splice, name: str) -> Iterator["_Decoder | media.Decoder"]:
+    """Open the sound with libsndfile, or with FFmpeg where it is of a kind that libsndfile can't read."""
+    container = media.container(sound)
+    if container is not None:
+        with media.decoder(sound, container, name) as decoder:
+            yield decoder
+        return
+    sound.seek(0)
     try:
-        decoder = _Decoder(file)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile wants a rate for names in .raw
+        opened = _Decoder(io.BufferedReader(sound, READ_AT_ONCE))
+    except soundfile.LibsndfileError as error:
         raise AudioError(
             f"{name}: can't be read as sound ({_reason(error)}): convert it to WAV or FLAC, for instance with ffmpeg"
         ) from error
-    # libsndfile shortens the sound to what is there, and says so nowhere but in its log of the header.
-    if wav is not None:
-        promised, present = wav[1:]
-    elif decoder.format == "OGG":
-        promised, present = _last_ogg_page(file)
-    else:
-        note = re.search(r"(?:SSND|BODY|data|riff|Riff size|Data Size) *: (\d+) \(should be (\d+)", decoder.extra_info)
-        promised, present = map(int, note.groups()) if note else (0, 0)
-    slack = 0 if decoder.format == "OGG" else HEADER_SLACK
-    if present + slack < promised < UNKNOWN_SIZE:
-        decoder.close()
-        raise AudioError(f"{name}: is cut off (at least {promised - present} bytes are missing): get a whole copy")
-    return decoder
+    with opened:
+        yield opened
 
 
-def _wav_data_chunk(file: BinaryIO) -> tuple[int, int, int] | None:
-    """Find the sound in a WAV: where its chunk starts, how many bytes it promises, how many the file holds.
-
-    libsndfile's log tells the last two as well, but is cut at 2 KB: a few tags in front of the sound fill it.
-    None for another format. The file is left at its beginning.
-    """
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    try:
-        magic, riff_size, form = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        while (magic, form) == (b"RIFF", b"WAVE") and len(header := file.read(8)) == 8:
-            label, promised = struct.unpack("<4sI", header)
-            start = file.tell()
-            if label == b"data":
-                empty_before_other_chunks = promised == 0 and start < riff_size + 8 <= size + HEADER_SLACK
-                return start - 8, promised, 0 if empty_before_other_chunks else size - start
-            file.seek(promised + promised % 2, os.SEEK_CUR)  # chunks start at even places
-        return None
-    finally:
-        file.seek(0)
-
-
-def _last_ogg_page(file: BinaryIO) -> tuple[int, int]:
-    """How many bytes the last page of an Ogg file says it has, and how many there are (RFC 3533, section 6)."""
-    position = file.tell()
-    file.seek(max(0, file.seek(0, os.SEEK_END) - 65_307))  # the longest page there can be
-    tail = file.read()
-    file.seek(position)
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    segments = page[26] if len(page) > 26 else 0
-    return 27 + segments + sum(page[27 : 27 + segments]), len(page)
-
-
-def _counts_its_frames(file: BinaryIO) -> bool:
-    """Whether an MP3 begins with a Xing, Info or VBRI header, behind an ID3v2 tag if it has one."""
-    position = file.tell()
-    file.seek(0)
-    tag = file.read(10)
-    sizes = tag[6:10] if tag[:3] == b"ID3" else b""  # seven bits a byte
-    file.seek(sum(size << 7 * (3 - place) for place, size in enumerate(sizes)) + (10 if sizes else 0))
-    header = file.read(256)
-    file.seek(position)
-    return any(name in header for name in (b"Xing", b"Info", b"VBRI"))
-
-
-def _check_all_read(decoder: _Decoder, file: BinaryIO, position: int, name: str) -> None:
-    """See that decoding ended where the header says, and not before the file did."""
-    # An Ogg file whose last page is whole is whole, though encoders have been seen to promise a bit more; MP3s that
-    # don't count their frames have their length guessed from their size, tags and all.
-    missing = position < decoder.frames < UNKNOWN_FRAMES and decoder.format != "OGG"
-    if missing and (decoder.format != "MP3" or _counts_its_frames(file)):
+def _check_all_read(decoder: "_Decoder | media.Decoder", position: int, name: str) -> None:
+    """See that decoding ended where the header says."""
+    # An Ogg file whose last page is whole is whole, though encoders have been seen to promise a bit more; MPEG layers
+    # I and II have their length guessed from their size.
+    if not isinstance(decoder, _Decoder) or decoder.format == "OGG" or decoder.subtype in GUESSED:
+        return
+    if position < decoder.frames < UNKNOWN_FRAMES:
         raise AudioError(
             f"{name}: is cut off ({position / decoder.samplerate:.2f} s of {decoder.frames / decoder.samplerate:.2f} s "
             "are there): get a whole copy"
         )
-    # An MP3 of variable bit rate without a Xing header has its length guessed from the first frame, and libsndfile
-    # stops there. A tenth leaves room for tags at the end.
-    if decoder.format == "MP3" and file.tell() < 0.9 * file.seek(0, os.SEEK_END):
-        raise AudioError(f"{name}: doesn't say how long it is: convert it to WAV or FLAC, for instance with ffmpeg")
 
 
 def _reason(error: Exception) -> str:

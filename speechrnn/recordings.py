@@ -127,10 +127,6 @@ def _rows_of(card: "Card", start: float, end: float) -> slice:
 
 def total_seconds(recordings: Sequence[Recording]) -> float | None:
     """By the headers; None where one can't be read or leaves it open (what is wrong with it is said later)."""
-    import soundfile
-
-    try:
-        total = sum(soundfile.info(recording.path).duration for recording in recordings)
-    except (soundfile.LibsndfileError, TypeError):
-        return None
-    return total if total < 1e9 else None
+    lengths = [audio.seconds_of(recording.path) for recording in recordings]
+    known = [length for length in lengths if length is not None]
+    return sum(known) if len(known) == len(lengths) else None

@@ -45,6 +45,9 @@ def classify(
     """Label clips of up to a minute with the word that is said in them.
 
     A file that can't be used is reported and the rest go on; the exit code is then 1, or 2 if none could be used.
+    Of folders, files are taken by their endings, through links too; what is left out is named, in one line for each
+    reason. Hidden files don't change the exit code, what holds sound does. M4A, WebM, MP4, AAC, WMA and the like need
+    PyAV (the extra named media) or ffmpeg.
 
     Example: speechrnn classify recordings/ --format jsonl --top 3
     """
@@ -74,9 +77,10 @@ def classify(
 
 
 def find(paths: Iterable[str]) -> tuple[list[str], int]:
-    """The sound files that the arguments name, in order, and how many arguments named nothing (they are reported)."""
-    from speechrnn.audio import sound_files
+    """The sound files that the arguments name, in order, and how much was named in vain (it is reported).
 
+    In vain is an argument that names nothing, and what lies in a folder, is sound and can't be read.
+    """
     files: list[str] = []
     failures = 0
     for path in paths:
@@ -84,18 +88,35 @@ def find(paths: Iterable[str]) -> tuple[list[str], int]:
             if path == "-" or os.path.isfile(path):  # Path.is_file raises for a name that is too long
                 files.append(path)
             elif os.path.isdir(path):
-                files += map(str, sound_files(Path(path)))
+                failures += _find_in(path, files)
             elif glob.has_magic(path):
-                found = sorted(f for f in glob.glob(path, recursive=True) if os.path.isfile(f))
-                if not found:
+                found = sorted(glob.glob(path, recursive=True))
+                # `**` names folders and what is in them.
+                folders = [] if "**" in path else [name for name in found if os.path.isdir(name)]
+                named = [name for name in found if os.path.isfile(name)]
+                if not named and not folders:
                     raise InputError(f"{path}: no file has such a name")
-                files += found
+                files += named
+                failures += sum(_find_in(folder, files) for folder in folders)
             else:
                 files.append(path)  # reading it tells what is wrong
         except InputError as error:
             say(str(error))
             failures += 1
     return files, failures
+
+
+def _find_in(path: str, files: list[str]) -> int:
+    """Add the sound files of a folder; say what is left out, and return how much of it is sound."""
+    from speechrnn.folders import nothing_in, search
+
+    folder = search(Path(path))
+    for remark in folder.remarks():
+        say(remark)
+    if not folder.files:
+        raise nothing_in(folder.path)
+    files += map(str, folder.files)
+    return folder.unheard()
 
 
 def with_progress(results: Iterable, count: int) -> Iterator:

@@ -69,8 +69,8 @@ def spot(
     The number in the table is the peak of the posterior: its highest value from there until the next word could be
     detected. jsonl and csv have both: `probability`, which reached the threshold, and `peak`.
 
-    A recording that can't be used is reported
-    and the rest go on; the exit code is then 1, or 2 if none could be used.
+    A recording that can't be used is reported and the rest go on; the exit code is then 1, or 2 if none could be used.
+    Folders are read as `classify` reads them.
 
     Example: speechrnn spot meeting.flac --format srt --threshold 0.9 > meeting.srt
 
@@ -151,15 +151,11 @@ def _with_progress(pieces: Iterator, recording: str) -> Iterator:
     if not sys.stderr.isatty():
         yield from pieces
         return
-    import soundfile
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from speechrnn.audio import SAMPLE_RATE
+    from speechrnn.audio import SAMPLE_RATE, seconds_of
 
-    try:
-        seconds: float | None = soundfile.info(recording).duration
-    except (soundfile.LibsndfileError, TypeError):  # stdin, or what reading it reports
-        seconds = None
+    seconds = None if recording == "-" else seconds_of(recording)
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechrnn import audio
+from speechrnn import audio, folders
 from speechrnn.card import SILENCE
 from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, ConfigError
@@ -77,16 +77,25 @@ def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Cl
     Words that are no labels become `_unknown_`; where the task has no such label, they are left out.
     """
     listed = listed_partitions(folder) if part else {}
-    clips = []
+    clips, of_no_word, of_no_label = [], [], []
     for path in audio.sound_files(folder):
         relative = path.relative_to(folder)
         word = relative.parts[0]
-        if len(relative.parts) < 2 or word == BACKGROUND:
+        if len(relative.parts) < 2:
+            of_no_word.append(relative)
+            continue
+        if word == BACKGROUND:
             continue
         label = word if word in labels else UNKNOWN
+        if label not in labels:
+            of_no_label.append(relative)
+            continue
         belongs = (listed.get(relative.as_posix(), "training") if listed else partition(path)) if part else None
-        if belongs == part and label in labels:
+        if belongs == part:
             clips.append(Clip(path, word, label))
+    for left_out, why in ((of_no_word, "in no folder of a word"), (of_no_label, "their words are none of the labels")):
+        if left_out:
+            folders.warn([f"{folder}: {len(left_out)} left out, such as {left_out[0]}: {why}"])
     if not clips:
         which = f"the {part} partition" if part else "the words"
         raise AudioError(f"{folder}: no clips of {which} in it: expected a folder for each word")

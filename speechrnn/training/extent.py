@@ -13,18 +13,39 @@ FRAME = SAMPLE_RATE // 100
 LONGEST_PAUSE = 20  # frames
 THRESHOLD = 0.35  # of the way from floor to peak, in decibels
 FLOOR_QUANTILE = 0.2
+# A further take is about as loud as the loudest, and longer than a click; in mere noise nothing stands out.
+TAKE_STANDS_OUT_DB, TAKE_BELOW_LOUDEST_DB = 15.0, 15.0
+SHORTEST_TAKE = 10  # frames
 
 
 def word_extent(sound: np.ndarray) -> tuple[float, float]:
     """Start and end of the word, in seconds from the start of the sound [samples] at 16 kHz."""
+    level, stretches = _stretches(sound)
+    peak = int(level.argmax())
+    word = next(stretch for stretch in stretches if stretch[0] <= peak <= stretch[-1])
+    return word[0] * FRAME / SAMPLE_RATE, (word[-1] + 1) * FRAME / SAMPLE_RATE
+
+
+def takes(sound: np.ndarray) -> int:
+    """How many stretches of speech there are in a sound [samples] at 16 kHz, about; 1 where nothing stands out."""
+    if len(sound) < SHORTEST_TAKE * FRAME:
+        return 1
+    level, stretches = _stretches(sound)
+    if level.max() - np.quantile(level, FLOOR_QUANTILE) < TAKE_STANDS_OUT_DB:
+        return 1
+    loud = (level[stretch].max() > level.max() - TAKE_BELOW_LOUDEST_DB for stretch in stretches)
+    long = (len(stretch) >= SHORTEST_TAKE for stretch in stretches)
+    return max(1, sum(a and b for a, b in zip(loud, long, strict=True)))
+
+
+def _stretches(sound: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The level of each frame in dB, and the frames of each stretch above the threshold."""
     frames = len(sound) // FRAME
     power = np.square(sound[: frames * FRAME], dtype=np.float64).reshape(frames, FRAME).mean(axis=1)
     level = 10.0 * np.log10(np.convolve(power, np.ones(3) / 3.0, mode="same") + 1e-10)
     floor, peak = np.quantile(level, FLOOR_QUANTILE), int(level.argmax())
     loud = np.flatnonzero(level >= floor + THRESHOLD * (level[peak] - floor))
-    stretches = np.split(loud, np.flatnonzero(np.diff(loud) > LONGEST_PAUSE + 1) + 1)
-    word = next(stretch for stretch in stretches if stretch[0] <= peak <= stretch[-1])
-    return word[0] * FRAME / SAMPLE_RATE, (word[-1] + 1) * FRAME / SAMPLE_RATE
+    return level, np.split(loud, np.flatnonzero(np.diff(loud) > LONGEST_PAUSE + 1) + 1)
 
 
 def loudest(sound: np.ndarray, length: int) -> np.ndarray:

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from speechrnn import audio
+from speechrnn import audio, folders
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
 from speechrnn.training.config import DataConfig
-from speechrnn.training.extent import loudest
+from speechrnn.training.extent import loudest, takes
 from speechrnn.training.made_noise import made_noise
 from speechrnn.training.made_words import extended, floor, piece
 
 CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
+ROUNDING = SAMPLE_RATE // 100  # samples that resampling and codecs add to a clip of a second
 MADE_NOISE_SECONDS = 10.0
 FLOOR_SHARE = 0.75  # of the made words have the noise of a recording between words; the others stand in nothing
 Progress = Callable[[int, int], None]  # done, of how many
@@ -33,11 +34,43 @@ def to_int16(sound: np.ndarray) -> np.ndarray:
     return np.clip(np.round(sound * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def read_all(paths: Sequence[Path], keep: Callable[[np.ndarray], np.ndarray], progress: Progress) -> list[np.ndarray]:
-    """Read files on all cores; each is kept as `keep` makes of it, in 16 bits."""
+class LongClips:
+    """Clips of which only a second is used: which they are, how long, and how many takes they seem to hold."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[float, int]] = {}
+
+    def second_of(self, clip: audio.Source) -> np.ndarray:
+        """The loudest second of a clip [CLIP_SAMPLES]; the clip is noted where it's longer."""
+        sound = audio.load(clip)
+        if len(sound) > CLIP_SAMPLES + ROUNDING:
+            self._found[audio.source_name(clip)] = len(sound) / SAMPLE_RATE, takes(sound)
+        return loudest_second(sound)
+
+    def warn(self, use: str) -> None:
+        """Say in the log of how many clips only the loudest second is used ("trained on"), with an example."""
+        if not self._found:
+            return
+        several = {name: many for name, (_, many) in self._found.items() if many > 1}
+        name = min(set(self._found) - set(several) or self._found)
+        lines = [
+            f"clips longer than a second: {len(self._found)}, such as {name} ({self._found[name][0]:.1f} s): "
+            f"only the loudest second of each is {use}"
+        ]
+        if several:
+            name = min(several)
+            lines.append(
+                f"clips of several takes: {len(several)}, such as {name} (about {several[name]} in "
+                f"{self._found[name][0]:.1f} s): only one of each is {use}: cut each take into a file of its own"
+            )
+        folders.warn(lines)
+
+
+def read_all(paths: Sequence[Path], read: Callable[[Path], np.ndarray], progress: Progress) -> list[np.ndarray]:
+    """Read files on all cores, with `read`; they are kept in 16 bits."""
     sounds = []
     with ThreadPoolExecutor() as pool:
-        for sound in pool.map(lambda path: to_int16(keep(audio.load(path))), paths):
+        for sound in pool.map(lambda path: to_int16(read(path)), paths):
             sounds.append(sound)
             progress(len(sounds), len(paths))
     return sounds
@@ -92,7 +125,9 @@ class Sounds:
         for other in config.unknown_folders if corpus.UNKNOWN in labels else ():
             below = Path(other).parent
             clips += [corpus.Clip(p, str(p.parent.relative_to(below)), corpus.UNKNOWN) for p in self._own(other)]
-        self.clips = np.stack(read_all([c.path for c in clips], loudest_second, progress))
+        long_clips = LongClips()
+        self.clips = np.stack(read_all([c.path for c in clips], long_clips.second_of, progress))
+        long_clips.warn("trained on" if part == "training" else "validated on")
         self.by_word: dict[str, list[int]] = defaultdict(list)
         self.label_of: dict[str, str] = {}
         for i, clip in enumerate(clips):
@@ -106,8 +141,8 @@ class Sounds:
         self.other_shares = shares / shares.sum() if self.others else shares
         background = read_all(corpus.noise_recordings(folder), self._own_part, progress)
         self.background = Recordings([sound for sound in background if len(sound)])
-        self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), lambda sound: sound, progress))
-        self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), lambda sound: sound, progress))
+        self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), audio.load, progress))
+        self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), audio.load, progress))
         rng = np.random.default_rng(0 if part == "training" else 1)
         made = (to_int16(made_noise(rng, MADE_NOISE_SECONDS)) for _ in range(config.made_noises))
         self.made_noise = Recordings(list(made))
@@ -143,8 +178,9 @@ class Sounds:
     def _wanted(self, path: Path, below: Path) -> bool:
         return path.relative_to(below).as_posix() not in self.excluded
 
-    def _own_part(self, sound: np.ndarray) -> np.ndarray:
+    def _own_part(self, path: Path) -> np.ndarray:
         """Of each background recording, the end is for validation."""
+        sound = audio.load(path)
         border = int(len(sound) * corpus.VALIDATION_NOISE_FROM)
         return sound[:border] if self.part == "training" else sound[border:]
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import logging
 import math
 import os
 import threading
@@ -94,6 +95,8 @@ class Run:
         self.fabric = launch(config)
         self.first = self.fabric.is_global_zero
         self.console = console if self.first else Console(quiet=True)
+        if not self.first:
+            logging.getLogger("speechrnn").setLevel(logging.ERROR)  # the first one says what it leaves out
         torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // self.fabric.world_size))
         self.fabric.seed_everything(config.train.seed, verbose=False)
         self.history: list[dict[str, float]] = []
