@@ -63,15 +63,20 @@ def run(
     command = [sys.executable, "-m", "speechrnn.long_run", *map(str, (path, seconds, hour, clip or ""))]
     memory: list[float | None] = []
     hours = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # Ctrl-C is for this process, which ends the other one without a word of it.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stdout
-        for line in process.stdout:
-            told = json.loads(line)
-            if "hour" in told:
-                hours.append(Hour(**told))
-            else:
-                memory.append(told["peak_memory_MB"])
-                advance(told["seconds"])
+        try:
+            for line in process.stdout:
+                told = json.loads(line)
+                if "hour" in told:
+                    hours.append(Hour(**told))
+                else:
+                    memory.append(told["peak_memory_MB"])
+                    advance(told["seconds"])
+        except BaseException:
+            process.kill()
+            raise
     if process.returncode:
         raise InputError(f"{path}: the long run ended early, with exit code {process.returncode}: run it again")
     return LongRun(memory[0], memory[-1], tuple(hours))

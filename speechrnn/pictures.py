@@ -1,4 +1,4 @@
-"""Numbers in, pictures out. Needs matplotlib (`pip install 'speechrnn[plot]'`); no screen."""
+"""Numbers in, pictures out. Needs matplotlib (the extra "plot"); no screen."""
 
 import contextlib
 from collections.abc import Mapping, Sequence

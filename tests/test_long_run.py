@@ -105,3 +105,11 @@ def test_the_clip_is_at_the_same_place_in_the_blocks():
     assert len(hours) == 2
     assert hours[1]["difference"] < 1e-3
     assert speechrnn.load(SMALL).card.block_length == 320, "or 75.005 s are whole blocks"
+
+
+def test_whoever_stops_it_ends_its_process():
+    def stop(seconds):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        long_run.run(SMALL, 1e7, advance=stop)
