@@ -8,7 +8,7 @@ The kinds: sound (files of every container that libsndfile writes), cards, graph
 tracks), configs (TOML and --set), checkpoints, streams (bytes on stdin of `listen -`), archives (tar.gz).
 
 The contract of each case: it works (sound and posteriors are finite float32 of the right shape, a card's settings are
-in their ranges), or it is refused by an error of `speechrnn.errors` with a message of one printable line of at most 400
+in their ranges), or it is refused by an error of `speechrnn.errors` with a message of one printable line of at most 600
 characters. No other exception and no warning of numpy, no crash, no 10 s, no 1 GB.
 
 Cases run in processes of their own: memory is limited there, an alarm ends a case that hangs, and what kills the

@@ -32,7 +32,7 @@ WAYS: dict[str, Callable[[], object]] = {
     "refused": refuse("x.wav: is empty: record it again"),
     "two lines": refuse("x.wav\nis empty"),
     "escape": refuse("\x1b[2J: is empty"),
-    "long": refuse("x" * 401),
+    "long": refuse("x" * 601),
     "foreign": fail(KeyError("x")),
     "exit": fail(SystemExit(0)),
     "warning": lambda: np.log(np.zeros(1)),

@@ -10,7 +10,7 @@ from tests.fuzz.worker import BATCH
 IN_PROCESS = {
     "two lines": "isn't one line",
     "escape": "isn't printable",
-    "long": "longer than 400",
+    "long": "longer than 600",
     "foreign": "KeyError",
     "exit": "SystemExit",
     "warning": "RuntimeWarning",
@@ -50,5 +50,5 @@ def test_a_process_that_dies_or_swells_is_told_by_its_input(way, tmp_path, monke
 
 def test_messages():
     assert not wrong_with("é.wav: is empty (0 bytes): record it again")
-    for message in ("", "a\nb", "a\x85b", "a\rb", "\0", "\u202e", "\ud800", "x" * 401):
+    for message in ("", "a\nb", "a\x85b", "a\rb", "\0", "\u202e", "\ud800", "x" * 601):
         assert wrong_with(message), ascii(message)
