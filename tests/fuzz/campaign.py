@@ -15,13 +15,13 @@ from .worker import BATCH
 
 CASES = 20_000  # of all kinds, in CI
 SHARES = {  # of the cases; those that are slow get fewer
-    "sounds": 0.3,
-    "cards": 0.15,
+    "sounds": 0.5,
+    "cards": 0.08,
     "graphs": 0.02,
-    "labels": 0.2,
-    "configs": 0.13,
-    "checkpoints": 0.03,
-    "streams": 0.1,
+    "labels": 0.08,
+    "configs": 0.1,
+    "checkpoints": 0.01,
+    "streams": 0.14,
     "archives": 0.07,
 }
 
