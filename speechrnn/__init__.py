@@ -16,7 +16,7 @@ __version__ = "0.1.0"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def load(path: "str | None" = None) -> "Model":
+def load(path: "str | os.PathLike[str] | None" = None) -> "Model":
     """Load a model: the shipped one, another of the package by its name ("gru-12-small"), or the ONNX file at `path`.
 
     Raises

@@ -1,4 +1,4 @@
-"""Numbers in, pictures out. Needs matplotlib (`pip install '.[plot]'`); no screen."""
+"""Numbers in, pictures out. Needs matplotlib (the extra "plot"); no screen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -255,7 +255,9 @@ def _label(line: str, where: str) -> Label:
     try:
         start, end = float(columns[0]), float(columns[1])
     except ValueError:
-        raise InputError(f"{where}: {columns[0]!r} to {columns[1]!r} is no stretch of time in seconds") from None
+        raise InputError(
+            f"{where}: {columns[0][:40]!r} to {columns[1][:40]!r} is no stretch of time in seconds"
+        ) from None
     if not 0.0 <= start <= end < math.inf:
         raise InputError(f"{where}: {start:g} to {end:g} s must not be negative, endless, or end before it starts")
     return Label(start, end, columns[2].strip())

@@ -76,7 +76,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(bench, "BLOCKS", 4)
     monkeypatch.setattr(bench, "CLIPS", 2)
     monkeypatch.setattr(bench, "_cold_start", lambda path: 0.25)
-    monkeypatch.setattr(bench, "_peak_memory", lambda path, seconds: (90.0, None))
+    monkeypatch.setattr(bench.long_run, "run", lambda path, *rest, **options: bench.LongRun(90.0, 90.0, ()))
 
 
 def test_models_are_measured_side_by_side(quick, int8, lstm):

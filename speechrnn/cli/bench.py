@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,30 +17,21 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
+from speechrnn import long_run
 from speechrnn.cli import report_errors, say
-from speechrnn.errors import ModelError
+from speechrnn.errors import InputError, ModelError
+from speechrnn.long_run import LongRun
 from speechrnn.text import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from speechrnn.model import Model
 
 ROUNDS, BLOCKS = 40, 50  # models and their references take turns: so many times, so many blocks at a time
 CLIPS = 20  # the same for clips, one at a time
-STREAM = """
-import sys, resource
-import numpy as np
-from speechrnn.model import Model
-from speechrnn.spotter import Spotter
-
-spotter = Spotter(Model(sys.argv[1]))
-rng = np.random.default_rng(0)
-peaks = []
-for seconds in map(float, sys.argv[2:]):
-    while spotter.seconds < seconds:
-        spotter.process(0.1 * rng.standard_normal(16_000, dtype=np.float32))
-    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-print(*peaks)
-"""
+SAME = 1e-3  # posteriors of a long run may differ so much from hour to hour
+FLAT = 1.05  # and the memory may grow by so much after the first minute
 
 
 def bench(
@@ -47,19 +39,26 @@ def bench(
         list[Path] | None, typer.Argument(metavar="[MODEL...]", help="ONNX files; the shipped one if left out")
     ] = None,
     hours: Annotated[
-        float, typer.Option(min=0.0, help="Also hear so many hours of noise: does the memory grow?")
+        float, typer.Option(min=0.0, help="Also hear so many hours of noise without a pause: does the memory grow?")
     ] = 0.0,
+    clip: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --hours, a word to hear once an hour: is it found as in the first?"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
 ) -> None:
     """Measure on one thread what a 20 ms block, a clip, a cold start and the memory cost; a column for each model.
 
     The ratios compare a block with a bare ONNX recurrent step of the same size, and with a block of the first model,
     timed in turns in the same run: machines differ and are noisy, ratios less so. A model that can't be used is
-    reported and the rest go on; the exit code is then 1, or 2 if none could be used.
+    reported and the rest go on; the exit code is then 1, or 2 if none could be used. It is 1, too, if the word of
+    --clip is missed in an hour, if a posterior differs by more than 0.001 from the first hour's, or if memory grows.
 
-    Example: speechrnn bench model.onnx model-int8.onnx --hours 10
+    Example: speechrnn bench model.onnx model-int8.onnx --hours 24 --clip examples/yes.wav
     """
     with report_errors():
+        if clip and hours < 1.0:
+            raise InputError("--clip: is heard once an hour: give --hours 1 or more, for instance --hours 24")
         rows, failures = [], 0
         usable: list[tuple[Model, Callable[[], object]]] = []
         for path in models or (None,):
@@ -69,7 +68,18 @@ def bench(
                 say(str(error))
                 failures += 1
         if usable:
-            rows = _measure([model for model, _ in usable], [step for _, step in usable], hours)
+            measured = [model for model, _ in usable]
+            if clip:
+                for model in measured:
+                    long_run.word_of(model, clip)
+            rows = _measure(measured, [step for _, step in usable])
+            for model, row, run in zip(measured, rows, _long_runs(measured, hours, clip), strict=True):
+                row |= {"peak_memory_MB": run.minute_MB}
+                row |= {"memory_ratio_after_hours": run.memory_ratio} if hours and run.memory_ratio else {}
+                row |= _in_hours(run) if run.hours else {}
+                for complaint in _complaints(model.path, run):
+                    say(complaint)
+                    failures += 1
             (_print_json if as_json else _print_table)(rows)
         if failures:
             raise typer.Exit(1 if rows else 2)
@@ -97,10 +107,25 @@ def _print_table(rows: list[dict]) -> None:
     for name in _names([Path(row["model"]) for row in rows]):
         table.add_column(Text(name))
     for key in rows[0]:
-        if key not in ("model", "processor", "onnxruntime"):
+        if key not in ("model", "processor", "onnxruntime", "each_hour"):
             cells = (row.get(key) for row in rows)
             table.add_row(key.replace("_", " "), *map(_cell, cells))
-    plain_console().print(table)
+    console = plain_console()
+    console.print(table)
+    for row in rows:
+        if "each_hour" in row:
+            console.print(_table_of_hours(row))
+
+
+def _table_of_hours(row: dict) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("hour", "word", "probability", "difference", "peak memory MB", title=Text(printable(row["model"])))
+    for hour in row["each_hour"]:
+        figures = f"{hour['probability']:.4f}", f"{hour['difference']:.1e}", _cell(hour["peak_memory_MB"])
+        table.add_row(str(hour["hour"]), "found" if hour["found"] else "missed", *figures)
+    return table
 
 
 def _cell(value: float | str | None) -> str:
@@ -113,7 +138,7 @@ def _names(paths: list[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [printable(str(path)) for path in paths]
 
 
-def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: float) -> list[dict]:
+def _measure(models: "list[Model]", steps: list[Callable[[], object]]) -> list[dict]:
     """A row of figures for each model; `steps` are the bare recurrent steps that they are compared with."""
     from speechrnn.inference import VERSION
 
@@ -121,7 +146,6 @@ def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: fl
     rows = []
     for i, (model, every) in enumerate(zip(models, clip_times(models), strict=True)):
         block, step = times[2 * i], times[2 * i + 1]
-        minute, later = _peak_memory(model.path, [60.0, 3600.0 * hours] if hours else [60.0])
         middle = float(np.median(block))
         row = {
             "model": str(model.path),
@@ -139,9 +163,7 @@ def _measure(models: "list[Model]", steps: list[Callable[[], object]], hours: fl
             "real_time_factor": middle / model.card.block_seconds,
             "clip_of_1_s_ms": 1000 * statistics.median(every),
             "cold_start_s": _cold_start(model.path),
-            "peak_memory_MB": minute,
         }
-        row |= {"memory_ratio_after_hours": later / minute} if minute and later else {}
         rows.append(row)
     return rows
 
@@ -202,17 +224,42 @@ def median_times(jobs: Sequence[Callable[[], object]], rounds: int) -> list[floa
     return np.median(in_turns(jobs, rounds, 1), axis=(1, 2)).tolist()
 
 
-def _peak_memory(path: Path, seconds: list[float]) -> tuple[float | None, float | None]:
-    """Peak resident memory [MB] of a process of its own after a minute, and after the last of `seconds`."""
-    try:
-        import resource  # noqa: F401  # not on Windows
-    except ModuleNotFoundError:
-        return None, None
-    command = [sys.executable, "-c", STREAM, str(path), *map(str, seconds)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # Linux counts kilobytes
-    peaks = [float(number) / unit for number in done.stdout.split()]
-    return peaks[0], peaks[-1] if len(peaks) > 1 else None
+def _long_runs(models: "list[Model]", hours: float, clip: Path | None) -> list[LongRun]:
+    """Minutes or hours of sound through each model; with a progress bar where it takes time and somebody looks."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    runs = []
+    with Progress(*columns, console=console, transient=True, disable=not (hours and console.is_terminal)) as progress:
+        for model in models:
+            seconds = max(60.0, 3600.0 * hours)
+            task = progress.add_task("hours of sound", total=seconds)
+            runs.append(long_run.run(model.path, seconds, clip, advance=partial(progress.advance, task)))
+    return runs
+
+
+def _in_hours(run: LongRun) -> dict:
+    """The figures of a long run with a word in it."""
+    found = sum(hour.found for hour in run.hours)
+    return {
+        "hours_with_word_found": f"{found} of {len(run.hours)}",
+        "largest_difference_of_probability": max(hour.difference for hour in run.hours),
+        "each_hour": [asdict(hour) for hour in run.hours],
+    }
+
+
+def _complaints(path: Path, run: LongRun) -> Iterator[str]:
+    """What shouldn't have come of a long run."""
+    missed = [str(hour.hour) for hour in run.hours if not hour.found]
+    if missed:
+        yield f"{path}: the word wasn't found in hour {', '.join(missed)}"
+    difference = max((hour.difference for hour in run.hours), default=0.0)
+    if difference > SAME:
+        yield f"{path}: the same sound has other probabilities hours later, by {difference:.1e}"
+    if (run.memory_ratio or 0.0) > FLAT:
+        yield f"{path}: its memory has grown to {run.memory_ratio:.2f} times that of the first minute"
 
 
 def _cold_start(path: Path, runs: int = 5) -> float:

@@ -1,0 +1,203 @@
+"""The wheel holds the package and nothing else, is typed for those who use it, and names no package that isn't ours."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from test_cli import ROOT
+
+from speechrnn import installation
+from speechrnn.installation import install_command
+
+PROGRAM = '''
+"""What a user writes."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+
+import speechrnn
+from speechrnn import audio
+from speechrnn.errors import AudioError, InputError, ModelError
+from speechrnn.model import Classification, Model
+from speechrnn.spotter import Detection
+
+
+def label(model: Model, clip: Path) -> str:
+    heard = assert_type(model.classify(clip), Classification)
+    assert_type(heard.probability, float)
+    assert_type(heard.posterior, dict[str, float])
+    return heard.label
+
+
+def words(recording: str) -> Iterator[Detection]:
+    spotter = speechrnn.Spotter(speechrnn.load("gru-12-small"), thresholds={"yes": 0.9}, words=["yes", "no"])
+    for block in audio.blocks(recording, seconds=1.0):
+        yield from spotter.process(block)
+    yield from assert_type(spotter.finish(), list[Detection])
+
+
+def main() -> int:
+    clip = Path(sys.argv[1])
+    try:
+        model = speechrnn.load()
+        print(label(model, clip), label(speechrnn.load(model.path), clip))
+    except (AudioError, ModelError) as error:
+        print(assert_type(str(error), str))
+        return 2
+    except InputError:
+        return 3
+    for detection in words(str(clip)):
+        print(f"{detection.time:.1f} {detection.label.upper()}")
+    for result in model.classify_many([clip, clip.read_bytes(), np.zeros(16_000, np.float32)], workers=1):
+        print(result.label if not isinstance(result, AudioError) else "none")
+    samples = audio.load(clip, max_seconds=10)
+    return 0 if len(samples) == samples.shape[0] and isinstance(model.card.words[0], str) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+'''
+
+
+def python(*arguments, **more):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(list(map(str, arguments)), capture_output=True, text=True, env=environment, **more)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built as pip builds it; without the network where hatchling is at hand."""
+    folder = tmp_path_factory.mktemp("wheel")
+    at_hand = ["--no-build-isolation", "--no-index"] if importlib.util.find_spec("hatchling") else []
+    built = python(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", *at_hand, "-w", folder, ROOT)
+    assert built.returncode == 0, built.stderr
+    [path] = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """The Python of an environment with the wheel in it, which takes the dependencies from ours."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=False)
+    program = folder / "bin" / "python"
+    done = python(sys.executable, "-m", "pip", "--python", program, "install", "-q", "--no-deps", "--no-index", wheel)
+    assert done.returncode == 0, done.stderr
+    site = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    (Path(site) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return program
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"speechrnn"}
+    source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "speechrnn").rglob("*") if path.is_file()}
+    packed = {name for name in names if name.startswith("speechrnn/")}
+    assert packed == {name for name in source if "__pycache__" not in name}
+    assert {"speechrnn/py.typed", "speechrnn/models/gru-12.onnx", "speechrnn/models/gru-12-small.onnx"} <= packed
+    assert not [name for name in packed if re.search(r"(^|/)(tests?|data_scripts)/", name)]
+    assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "ATTRIBUTION.md"}
+
+
+def test_it_declares_what_pyproject_declares(wheel):
+    archive = zipfile.ZipFile(wheel)
+    [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+    metadata = Parser().parsestr(archive.read(name).decode())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    plain = [line for line in metadata.get_all("Requires-Dist") if "extra" not in line]
+    assert {re.match(r"[\w-]+", line)[0] for line in plain} == {
+        re.match(r"[\w-]+", line)[0] for line in project["dependencies"]
+    }
+    assert set(metadata.get_all("Provides-Extra")) == set(project["optional-dependencies"])
+
+
+def test_a_user_s_program_is_checked_strictly_against_the_wheel(installed, program):
+    arguments = "--strict", "--python-executable", installed, "--cache-dir", program.parent / "cache", program
+    checked = python(sys.executable, "-m", "mypy", *arguments, cwd=program.parent)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    program.write_text(PROGRAM.replace("heard.label", "heard.lable"))
+    spoilt = python(sys.executable, "-m", "mypy", *arguments, cwd=program.parent)
+    assert "lable" in spoilt.stdout, "or nothing of the package was read"
+
+
+def test_it_runs_with_the_wheel(installed, program):
+    shown = python(installed, program, ROOT / "examples" / "yes.wav", cwd=program.parent)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.splitlines() == ["yes yes", *shown.stdout.splitlines()[1:-3], "yes", "yes", "_silence_"]
+
+
+def test_an_installed_hint_names_what_it_was_installed_from(installed, wheel, tmp_path):
+    code = "from speechrnn.installation import install_command; print(install_command('plot'))"
+    assert python(installed, "-c", code, cwd=tmp_path).stdout == f"pip install '{wheel}[plot]'\n"
+
+
+@pytest.mark.parametrize(
+    ("origin", "command"),
+    [
+        ({}, "pip install 'speechrnn[train]'"),  # from an index, under this name
+        (None, "pip install 'speechrnn[train]'"),
+        ({"url": "file:///none/speechrnn", "dir_info": {}}, "pip install '.[train]' in a checkout of speechrnn"),
+        (
+            {"url": "https://x.org/y.git", "vcs_info": {"vcs": "git", "commit_id": "12ab"}},
+            "pip install 'speechrnn[train] @ git+https://x.org/y.git@12ab'",
+        ),
+        ({"url": "https://x.org/y.whl"}, "pip install 'speechrnn[train] @ https://x.org/y.whl'"),
+    ],
+)
+def test_hints_name_where_the_package_came_from(monkeypatch, tmp_path, origin, command):
+    """None: an installation that doesn't say."""
+
+    class Distribution:
+        def read_text(self, name):
+            assert name == "direct_url.json"
+            return None if origin is None else json.dumps(origin)
+
+    monkeypatch.setattr(installation, "__file__", str(tmp_path / "speechrnn" / "installation.py"))
+    monkeypatch.setattr(installation, "distribution", lambda name: Distribution())
+    assert install_command("train") == command
+
+
+def test_in_a_checkout_the_hint_names_its_folder(monkeypatch, tmp_path):
+    assert install_command("train") == f"pip install '{ROOT}[train]'"
+    here = tmp_path / "with a blank"
+    here.mkdir()
+    (here / "pyproject.toml").touch()
+    monkeypatch.setattr(installation, "__file__", str(here / "speechrnn" / "installation.py"))
+    assert install_command("plot") == f"pip install '{here}[plot]'"
+
+
+def test_no_text_names_our_package_as_if_an_index_had_it():
+    """Whoever types it would get what a stranger has put there."""
+    folders = ("speechrnn", "export", "data_scripts", "docs")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    suffixes = {".py", ".md", ".service", ".html", ".js", ".c"}
+    texts = [path for path in (*files, ROOT / "README.md") if path.suffix in suffixes]
+    assert len(texts) > 50
+    said = {
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in texts
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(r"(pip|uv|pipx) (tool )?install [^`&]*?(?<![\w/.-])speechrnn\b(?! ?@)", line)
+    }
+    assert said == set()
