@@ -76,6 +76,13 @@ ARCHIVES = {
 }
 
 
+# What tarfile makes of an archive that no program has written.
+BROKEN = (
+    *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, KeyError, RecursionError),
+    *(IsADirectoryError, NotADirectoryError, FileExistsError),
+)
+
+
 def check_address(url: str) -> None:
     """Raise InputError unless it is one that can be fetched: of a web server, and written as the standard wants it."""
     try:
@@ -222,7 +229,9 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> int:
                 progress.update(task, completed=raw.tell())
     except tarfile.FilterError as error:
         raise InputError(f"{archive.name} is refused, nothing was unpacked: {_one_line(error)}") from None
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except InputError:
+        raise
+    except BROKEN as error:
         raise InputError(f"{archive.name} is broken, nothing was unpacked: {_one_line(error)}") from None
     if not files:
         raise InputError(f"{archive.name} holds no files, nothing was unpacked")

@@ -95,7 +95,7 @@ class Layout:
     def decode(self, data: bytes) -> np.ndarray:
         """Whole frames as float32 [frames, channels], full scale 1.0; a rest that is no whole frame is left out."""
         whole = data[: len(data) // self.frame_bytes * self.frame_bytes]
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which is refused further on
+        with np.errstate(over="ignore", invalid="ignore"):  # what is infinite then is refused further on
             return ENCODINGS[self.encoding].decode(whole).astype(np.float32).reshape(-1, self.channels)
 
 
@@ -167,7 +167,7 @@ def checked(samples: np.ndarray, name: str = "array", axes: int = 1) -> np.ndarr
     if samples.ndim != axes:
         raise AudioError(f"{name}: has shape {samples.shape}: give mono sound [samples] at 16 kHz")
     if samples.dtype != np.float32:
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, and is refused
+        with np.errstate(over="ignore", invalid="ignore"):  # a double beyond float32 becomes infinite, and is refused
             samples = samples.astype(np.float32)
     if not np.isfinite(samples).all():
         raise AudioError(f"{name}: holds NaN or infinite samples: repair it first")

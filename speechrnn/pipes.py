@@ -1,5 +1,6 @@
 """Sound that comes through a pipe: what it is, and its samples while it still comes."""
 
+import contextlib
 import io
 import os
 import re
@@ -216,13 +217,19 @@ def _decoder(source: Any) -> Any:
 
 
 def _segment(
-    decoder: Any, encoding: str, failed: Callable[[], BaseException | None], ended: Callable[[], None] = lambda: None
+    decoder: Any,
+    encoding: str,
+    failed: Callable[[], BaseException | None],
+    ended: Callable[[], None] = lambda: None,
+    closed: Callable[[], None] = lambda: None,
 ) -> Segment:
     import soundfile
 
     def pieces() -> Iterator[np.ndarray]:
         position = 0
-        with decoder:
+        with contextlib.ExitStack() as stack:
+            stack.callback(closed)
+            stack.enter_context(decoder)
             while True:
                 try:
                     read = decoder.read(round(PIECE_SECONDS * decoder.samplerate), dtype="float32", always_2d=True)
@@ -308,7 +315,7 @@ def _compressed(pipe: Pipe, chunks: Iterator[bytes], name: str, note: Note) -> "
     if decoder is None:
         return _whole(pump.everything(), name, note)
     pump.kept = None
-    return _segment(decoder, name, lambda: pump.problem, pump.drain)
+    return _segment(decoder, name, lambda: pump.problem, pump.drain, pump.let_go)
 
 
 class _Pump:
@@ -336,9 +343,15 @@ class _Pump:
         except OSError as problem:
             self.problem = problem
 
+    def let_go(self) -> None:
+        """Nobody reads any more, which the thread sees when it has something to write."""
+        if self.reader >= 0:
+            os.close(self.reader)
+            self.reader = -1
+
     def close(self) -> None:
         """Nobody reads any more: wait until the thread has seen that."""
-        os.close(self.reader)
+        self.let_go()
         self._thread.join()
 
     def drain(self) -> None:

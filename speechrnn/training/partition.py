@@ -9,7 +9,8 @@ import hashlib
 import os
 from pathlib import Path, PurePosixPath
 
-from speechrnn.errors import ConfigError, InputError
+from speechrnn import text_files
+from speechrnn.errors import ConfigError
 
 MAX_NUM_WAVS_PER_CLASS = 2**27 - 1
 PARTITIONS = ("training", "validation", "testing")
@@ -79,10 +80,7 @@ def partition_lists(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
         file = Path(folder) / file_name
         if not file.is_file():
             continue
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} can't be read as a list of file names: {error}") from None
+        lines = text_files.read(file, "make it a list of file names, or remove it").splitlines()
         entries = (line.strip().replace("\\", "/") for line in lines)
         lists[name] = [str(PurePosixPath(entry)) for entry in entries if entry]
     return lists

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speechrnn import audio, folders
+from speechrnn import audio, folders, text_files
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.training import corpus
@@ -78,10 +78,11 @@ def read_all(paths: Sequence[Path], read: Callable[[Path], np.ndarray], progress
 
 def listed(path: str) -> set[str]:
     """The lines of a text file; none where no file is named."""
-    try:
-        return set(Path(path).read_text(encoding="utf-8").splitlines()) if path else set()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"data.exclude: {path} can't be read ({error}): give a list of clips, or none") from None
+    return (
+        set(text_files.read(Path(path), "give a list of clips for data.exclude, or none").splitlines())
+        if path
+        else set()
+    )
 
 
 class Recordings:
