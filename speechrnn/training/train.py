@@ -1,15 +1,12 @@
 """A config in, a run folder out: checkpoints, metrics as CSV and TensorBoard, pictures of curves and confusions."""
 
-import csv
-import io
 import itertools
 import logging
 import math
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,16 +17,16 @@ from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.tensorboard import SummaryWriter
 
-from speechrnn import files, pictures
-from speechrnn.errors import ConfigError, InputError, ModelError, refused_by_system
+from speechrnn import pictures
+from speechrnn.errors import ConfigError, ModelError
 from speechrnn.training import checkpoint, corpus
-from speechrnn.training.config import Config, TrainConfig, load
+from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors, validation_clips
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import Objective, clip_logits, stream_loss
 from speechrnn.training.processes import launch, together
+from speechrnn.training.run_folder import RunFolder
 
 
 def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
@@ -80,17 +77,9 @@ class Run:
 
     def __init__(self, config: Config, folder: Path, resume: bool, console: Console) -> None:
         self.config, self.folder = config, folder
-        self.last, self.best = folder / "last.pt", folder / "best.pt"
-        try:
-            str(folder).encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"{folder}: TensorBoard can't write where a name isn't UTF-8: use --run-folder") from None
-        if resume and not self.last.exists():
-            raise ConfigError(f"{folder}: nothing to resume (no {self.last.name}): leave out --resume")
-        if not resume and self.last.exists():
-            raise ConfigError(f"{folder}: holds a run already: use --resume, or --run-folder for a new one")
-        if not resume:
-            self._check_new_folder()
+        self.kept = RunFolder(folder)
+        self.last, self.best = self.kept.last, self.kept.best
+        self.kept.check(config, resume)
         self.labels = corpus.task_labels(config.data.task)
         self.fabric = launch(config)
         self.first = self.fabric.is_global_zero
@@ -105,26 +94,6 @@ class Run:
             self._build(resume)
         # Not with `Fabric.setup`, whose mixed precision would round the sound itself to 16 bits.
         self.loss = self.fabric.strategy.setup_module(self.objective)
-
-    def _check_new_folder(self) -> None:
-        """Nothing in the folder is replaced but what an earlier start with the same settings has left."""
-        for written in (self.best, self.last):
-            files.check_not_read(written, "--run-folder", self.config.train.start_from or None)
-        kept = self.folder / "config.toml"
-        if kept.is_file() and kept.read_bytes() == self.config.to_toml().encode():
-            return
-        for name in ("config.toml", "best.pt", "metrics.csv", "curves.png", "confusion.png"):
-            if os.path.lexists(self.folder / name):
-                raise ConfigError(f"{self.folder / name}: is there already, and not of such a run: use --run-folder")
-
-    def _keep_settings(self) -> None:
-        kept = self.folder / "config.toml"
-        try:
-            same = load(kept) == self.config
-        except ConfigError:
-            same = False
-        if not same:
-            files.write(kept, self.config.to_toml().encode())
 
     def _build(self, resume: bool) -> None:
         """The network and what learns it: new, from another run's weights, or as this run left them."""
@@ -183,22 +152,6 @@ class Run:
             if self.step < 1 or not all({"epoch", "validation_accuracy"} <= row.keys() for row in self.history):
                 raise KeyError
 
-    @contextmanager
-    def _kept_whole(self) -> Iterator[None]:
-        """A disk that is full, a folder that is gone: one line. What was written before is whole, and is gone on from.
-
-        Raises
-        ------
-        InputError
-            naming the file, or the run folder
-        """
-        try:
-            yield
-        except (OSError, files.WriteError) as error:
-            what = refused_by_system(error, self.folder) if isinstance(error, OSError) else str(error)
-            again = f"; then go on with --resume from epoch {len(self.history)}" if self.last.is_file() else ""
-            raise InputError(f"{what}{again}") from None
-
     def fit(self) -> dict[str, float]:
         """Train to the last epoch; returns the metrics of the best one (of the last one if it isn't the first process).
 
@@ -209,11 +162,11 @@ class Run:
         InputError
             if the run folder can't be written
         """
-        with together(self.fabric), self._kept_whole():
+        with together(self.fabric), self.kept.kept_whole():
             self._prepare()
         if not self.history:
             self._measure_rates()
-        with self._kept_whole(), self._board() as board:
+        with self.kept.kept_whole(), self.kept.board(len(self.history)) if self.first else nullcontext() as board:
             for epoch in range(len(self.history), self.config.train.epochs):
                 metrics = self._epoch(epoch)
                 self.history.append(metrics)
@@ -223,31 +176,16 @@ class Run:
                     board.flush()
                     self._keep(metrics)
         if self.first:
-            with self._kept_whole():
+            with self.kept.kept_whole():
                 self._finish()
         self.fabric.barrier()
         return self._best() if self.first else self.history[-1]
-
-    @contextmanager
-    def _board(self) -> Iterator[SummaryWriter | None]:
-        """What TensorBoard shows; the first process alone writes it."""
-        if not self.first:
-            yield None
-            return
-        usual = threading.excepthook  # would show a traceback of what the thread of the writer hands on to us anyway
-        threading.excepthook = lambda given: None if isinstance(given.exc_value, OSError) else usual(given)
-        try:
-            with SummaryWriter(str(self.folder / "tensorboard"), purge_step=len(self.history)) as board:
-                yield board
-        finally:
-            threading.excepthook = usual
 
     def _prepare(self) -> None:
         """Read sound into memory, and keep the settings."""
         held_out = validation_clips(self.config.data.folder, self.labels) if self.first else []
         if self.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._keep_settings()
+            self.kept.keep_settings(self.config)
         with self._progress() as bar:
             reading = bar.add_task("reading sound", total=None)
             self.data = TrainingData(
@@ -273,7 +211,7 @@ class Run:
 
     def _finish(self) -> None:
         best = self._best()
-        self._write_metrics()  # once more: the run may have been killed between checkpoint and metrics
+        self.kept.write_metrics(self.history)  # once more: the run may have been killed between checkpoint and metrics
         self._draw()
         self.console.print(
             f"best: {best['validation_accuracy']:.2%} of the validation clips, epoch {best['epoch']:.0f} -> {self.best}"
@@ -396,20 +334,13 @@ class Run:
             current["regressor"] = self.objective.regressor.state_dict()
         state = {"optimizer": self.optimizer.state_dict(), **current}
         checkpoint.save(self.last, {**shared, "weights": weights, **state})
-        self._write_metrics()
+        self.kept.write_metrics(self.history)
         self.console.print(
             f"epoch {metrics['epoch']:.0f}: loss {metrics['training_loss']:.4f}, validation"
             f" {metrics['validation_accuracy']:.2%} (stream loss {metrics['validation_stream_loss']:.4f}),"
             f" gradient norm {metrics['gradient_norm']:.2f}"
             f" (max {metrics['gradient_norm_max']:.2f}), {metrics['clips_per_second']:.0f} clips/s"
         )
-
-    def _write_metrics(self) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.history[-1].keys())
-        writer.writeheader()
-        writer.writerows(self.history)
-        files.write(self.folder / "metrics.csv", text.getvalue().encode())
 
     def _draw(self) -> None:
         pictures.curves(self.history, self.folder / "curves.png")
