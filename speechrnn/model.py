@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
 MIN_CLIP_SECONDS = 0.05
 OUTPUTS = ["probabilities", "next_state"]
 MOST_BYTES = 2**27  # of a file; ours have less than 2 MB
-LOAD_SECONDS = 5.0  # a small computer needs half a second
+LOAD_SECONDS = 5.0  # of computing; a small computer needs half a second
+LONGEST_LOAD_SECONDS = 60.0  # however busy the machine is
 WEIGHTS_ELSEWHERE = b"\n\x08location"  # how a tensor of an ONNX file begins to say in which other file its numbers are
-PIECE_BLOCKS = 250  # long sound runs through the graph in pieces of 5 s, so that memory stays bounded
+PIECE_BLOCKS = 250  # sound runs through the graph in pieces of 5 s over all of a batch, so that memory stays bounded
 
 Sound = audio.Source | np.ndarray
 
@@ -40,7 +42,7 @@ class Stream:
 
     def __init__(self, model: "Model", batch: int = 1) -> None:
         self._model, self._batch = model, batch
-        self._piece = PIECE_BLOCKS * model.card.block_length
+        self._piece = max(1, PIECE_BLOCKS // batch) * model.card.block_length
         self.reset()
 
     @property
@@ -140,9 +142,14 @@ class Model:
                 done.append(error)
 
         thread = threading.Thread(target=run, daemon=True)
+        began, computed = time.monotonic(), time.process_time()
         thread.start()
         try:
             thread.join(LOAD_SECONDS)
+            while not done and time.process_time() - computed < LOAD_SECONDS:
+                if time.monotonic() - began > LONGEST_LOAD_SECONDS:
+                    break
+                thread.join(0.1)
             late = not done
         finally:  # also when the user has had enough: a thread that comes back while Python ends is fatal
             options.terminate = True  # between two nodes of a run
