@@ -85,7 +85,10 @@ def _loaded(proto: onnx.ModelProto, path: Path) -> Model:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         file.write_bytes(proto.SerializeToString())
-        model = Model(file)
+        try:
+            model = Model(file)
+        except ModelError:  # it names a file that nobody knows
+            raise ModelError(f"{path}: once changed it gives no probabilities: nothing is written") from None
     model.path = path
     return model
 

@@ -137,7 +137,11 @@ def exports(
         files = [Path(folder) / f"{kind}.onnx" for kind in kinds]
         for file, proto in zip(files, graphs, strict=True):
             file.write_bytes(proto.SerializeToString())
-        comparisons = compare(model, [Model(file) for file in files], sounds)
+        try:
+            stored = [Model(file) for file in files]
+        except ModelError:  # it names a file that nobody knows
+            raise ModelError(f"{model.path}: stored smaller it gives no probabilities: nothing is written") from None
+        comparisons = compare(model, stored, sounds)
     made = []
     for kind, proto, comparison in zip(kinds, graphs, comparisons, strict=True):
         if not comparison.agreement >= LEAST_AGREEMENT:
