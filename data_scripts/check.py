@@ -208,7 +208,7 @@ def check(folder: str | os.PathLike[str], *, rate: int = 16000, seconds: float =
         folders.warn([f"{folder}: {len(beside)} left out, such as {beside[0]}: in no folder of a word"])
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile decodes without the interpreter lock
         found = pool.map(lambda name: examine(folder, name, rate=rate, seconds=seconds), names)
-        bar = track(found, "check", len(names), console=Console(stderr=True), transient=True, disable=not watch)
+        bar = track(found, "check", len(names), console=Console(stderr=True, quiet=not watch), transient=True)
         clips = dict(zip(names, bar, strict=True))
     problems, assigned = split(folder, [name for name in names if not name.startswith(f"{BACKGROUND}/")])
     problems += duplicates(clips)

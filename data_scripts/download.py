@@ -297,7 +297,8 @@ def download(
         os.lstat(beside)  # a name that is too long is too long before the download
     columns = TextColumn("{task.description:>9}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     console = plain_console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+    console.quiet = not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
         source = archive if archive.exists() else part
         if source == part:
             fetch(url, part, progress)

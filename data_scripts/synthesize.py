@@ -196,7 +196,7 @@ def main(
         there = filter(os.path.lexists, (dest / f"{name}.wav" for name in names))
         check_free(there, "DEST", overwrite, listed)
         rng = np.random.default_rng(seed)
-        for word in track(chosen, "speaking", console=plain_console(stderr=True), disable=not takes, transient=True):
+        for word in track(chosen, "speaking", console=plain_console(stderr=True, quiet=not takes), transient=True):
             for take in range(takes):
                 drawn, mark = draw(engine, kokoro_folder, rng, with_accents)
                 drawn_speed, drawn_pitch = int(rng.integers(*SPEEDS)), int(rng.integers(*PITCHES))

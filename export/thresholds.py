@@ -54,9 +54,8 @@ def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = 
         for threshold in track(
             [threshold for threshold in THRESHOLDS if threshold >= lowest],
             "trying thresholds",
-            console=plain_console(stderr=True),
+            console=plain_console(stderr=True, quiet=not sys.stderr.isatty()),
             transient=True,
-            disable=not sys.stderr.isatty(),
         )
     }
     allowed = _allowed(rate, streams)

@@ -226,13 +226,15 @@ def median_times(jobs: Sequence[Callable[[], object]], rounds: int) -> list[floa
 
 def _long_runs(models: "list[Model]", hours: float, clip: Path | None) -> list[LongRun]:
     """Minutes or hours of sound through each model; with a progress bar where it takes time and somebody looks."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    from speechrnn.cli.terminal import plain_console
+
+    console = plain_console(stderr=True)
+    console.quiet = not (hours and console.is_terminal)
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     runs = []
-    with Progress(*columns, console=console, transient=True, disable=not (hours and console.is_terminal)) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         for model in models:
             seconds = max(60.0, 3600.0 * hours)
             task = progress.add_task("hours of sound", total=seconds)
