@@ -7,6 +7,7 @@ from pathlib import Path
 
 from speechrnn import media
 from speechrnn.errors import AudioError
+from speechrnn.text import printable
 
 # The one list of endings. What libsndfile reads, and what FFmpeg is needed for.
 SUFFIXES = frozenset(
@@ -50,7 +51,7 @@ class Folder:
     def remarks(self) -> list[str]:
         """What is left out and why, in one line for each reason."""
         return [
-            f"{_shown(self.path)}: {len(paths)} left out, such as {_shown(paths[0].relative_to(self.path))}: {why}"
+            printable(f"{self.path}: {len(paths)} left out, such as {paths[0].relative_to(self.path)}: {why}")
             for why, paths in self.left_out.items()
         ]
 
@@ -70,7 +71,7 @@ def search(path: Path) -> Folder:
         if there is no such folder
     """
     if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
-        raise AudioError(f"{_shown(path)}: no such folder")
+        raise AudioError(f"{path}: no such folder")
     files: list[Path] = []
     left_out: dict[str, list[Path]] = {}
     for found, why in _entries(path):
@@ -99,7 +100,7 @@ def sound_files(folder: Path) -> list[Path]:
 
 
 def nothing_in(folder: Path) -> AudioError:
-    return AudioError(f"{_shown(folder)}: holds no sound files that can be read (WAV, FLAC, Ogg, MP3, AIFF, M4A, ...)")
+    return AudioError(f"{folder}: holds no sound files that can be read (WAV, FLAC, Ogg, MP3, AIFF, M4A, ...)")
 
 
 _warned: set[str] = set()
@@ -180,9 +181,3 @@ def _is(entry: os.DirEntry[str], what: Callable[[os.DirEntry[str]], bool]) -> bo
 def _identity(folder: Path) -> tuple[int, int]:
     status = os.stat(folder)
     return status.st_dev, status.st_ino
-
-
-def _shown(path: Path) -> str:
-    """A path in a message: always one line."""
-    name = os.fsdecode(path)
-    return name if name.isprintable() else repr(name)

@@ -1,6 +1,7 @@
 """Names of files and folders that are made of words, which anybody may have written."""
 
 from speechrnn.errors import InputError
+from speechrnn.text import printable
 
 LONGEST_BYTES = 200  # of the 255 that file systems take: the others are for what stands around the word
 # What Windows opens as a device, whatever stands behind a dot.
@@ -22,14 +23,13 @@ def file_name(word: str, what: str) -> str:
         if it is empty or too long, has a separator or another character that some systems don't take, would be hidden,
         or is the name of a device
     """
-    shown = word if len(word) <= 60 else f"{word[:60]}..."
-    shown = shown if shown.isprintable() and shown else repr(shown)
+    shown = printable(word if len(word) <= 60 else f"{word[:60]}...")
     try:
         length = len(word.encode())
     except UnicodeEncodeError:
-        raise InputError(f"{what} {shown!r}: is no text, so nothing can be called that") from None
+        raise InputError(f"{what} {shown}: is no text, so nothing can be called that") from None
     if not word.strip():
-        raise InputError(f"{what} {shown!r}: is empty, so nothing can be called that")
+        raise InputError(f"{what} {word!r}: is empty, so nothing can be called that")
     if length > LONGEST_BYTES:
         raise InputError(
             f"{what} {shown}: has {length} bytes, too many for the name of a file: {LONGEST_BYTES} at most"
