@@ -22,7 +22,7 @@ SUFFIXES = frozenset(
         *(".wma", ".wmv", ".wv"),
     }
 )
-HOW_TO_READ = "pip install 'speechrnn[media]', or install ffmpeg"
+HOW_TO_READ = 'install ffmpeg, or speechrnn with its extra "media"'
 HEAD = 400  # bytes that tell the container: two packets of an MPEG transport stream
 NOT_THE_NETWORK = "file,pipe"
 COPIED_AT_ONCE = 1 << 20  # bytes

@@ -20,16 +20,8 @@ from speechrnn.signatures import ENOUGH, Kind, recognised, tag_length
 
 STDIN = "<stdin>"  # what messages call it
 PIECE_SECONDS = 0.1  # of compressed sound decoded at a time
-AS_IT_COMES = {
-    "FLAC",
-    "Ogg",
-    "MP3",
-    "AIFF",
-    "AU",
-    "SPHERE",
-    "VOC",
-    "W64",
-}  # from a pipe libsndfile decodes ADPCM for ever
+# What libsndfile decodes from a pipe; of others it can look for the rest of a header for ever.
+AS_IT_COMES = {"FLAC", "Ogg", "MP3", "AU"}
 KNOWN_FRAMES = 1 << 28  # a header that claims more may only mean that its writer couldn't know
 FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 

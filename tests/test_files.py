@@ -93,7 +93,7 @@ except InputError as error:
         pytest.skip("needs limits on files")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert (shown.stdout, shown.stderr) == (f"{path}: can't be written (File too large): name another place\n", "")
+    assert (shown.stdout, shown.stderr) == (f"{path}: can't be written (File too large): make room there\n", "")
     assert (path.read_bytes(), names(tmp_path)) == (b"older", ["x.png"])
 
 

@@ -298,7 +298,7 @@ def test_spot_gives_a_detection_when_its_peak_is_final_and_not_later(clip, model
     pieces = np.split(audio.load(clip), np.arange(BLOCK, len(audio.load(clip)), BLOCK))
     given = 0
 
-    def blocks(source):
+    def blocks(source, **how):
         nonlocal given
         for piece in pieces:
             given += len(piece)

@@ -33,12 +33,12 @@ def info(
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(
-            title=Text(f"{printable(str(loaded.path))} ({loaded.path.stat().st_size / 1e6:.2f} MB)"), show_header=False
-        )
+        console, table = plain_console(), Table(show_header=False)
+        size = f"{loaded.path.stat().st_size / 1e6:.2f} MB"
+        console.print(Text(f"{printable(str(loaded.path))} ({size})"), soft_wrap=True)
         for key, value in asdict(loaded.card).items():
             table.add_row(key.replace("_", " "), Text(_text(value)))
-        plain_console().print(table)
+        console.print(table)
 
 
 def _text(value: object) -> str:

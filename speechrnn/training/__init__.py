@@ -1,4 +1,4 @@
-"""The torch side: front end, network, data, augmentation, training. Needs `pip install 'speechrnn[train]'`."""
+"""The torch side: front end, network, data, augmentation, training. Needs the extra "train"."""
 
 import sys
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from speechrnn import audio, folders, text_files
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.errors import ConfigError
+from speechrnn.errors import ConfigError, InputError
 from speechrnn.training import corpus
 from speechrnn.training.config import DataConfig
 from speechrnn.training.extent import loudest, takes
@@ -78,11 +78,10 @@ def read_all(paths: Sequence[Path], read: Callable[[Path], np.ndarray], progress
 
 def listed(path: str) -> set[str]:
     """The lines of a text file; none where no file is named."""
-    return (
-        set(text_files.read(Path(path), "give a list of clips for data.exclude, or none").splitlines())
-        if path
-        else set()
-    )
+    try:
+        return set(text_files.read(Path(path), "give a list of clips, or none").splitlines()) if path else set()
+    except InputError as error:
+        raise ConfigError(f"data.exclude: {error}") from None
 
 
 class Recordings:

@@ -13,9 +13,16 @@ from speechrnn.errors import AudioError
 from .contract import Case
 
 
+class Careless(AudioError):
+    """Says what it is given, as none of ours does any more."""
+
+    def __init__(self, message: str) -> None:
+        ValueError.__init__(self, message)
+
+
 def refuse(message: str) -> Callable[[], None]:
     def refuse_with_it() -> None:
-        raise AudioError(message)
+        raise Careless(message)
 
     return refuse_with_it
 

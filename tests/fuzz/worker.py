@@ -100,6 +100,7 @@ class Worker:
 
 def main() -> None:
     kind, first, cases, seconds, folder, report_to = sys.argv[1:]
+    os.chdir(folder)  # for SD2 libsndfile writes a file "._" where it stands, and then reads it for others
     worker = Worker(kind, int(seconds), Path(folder), int(report_to))
     limit_memory()
     worker.run(int(first), int(cases))
