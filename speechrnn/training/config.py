@@ -70,6 +70,10 @@ class DataConfig:
     unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
     noise_folders: tuple[str, ...] = ()  # besides _background_noise_
+    bed_folders: tuple[
+        str, ...
+    ] = ()  # people who talk in the background (data_scripts.beds); see augment.bed_probability
+    bed_share: float = 0.0  # of running speech, the part that is taken from the beds
     made_noises: int = 0  # recordings of ten seconds, besides; see made_noise
     unknown_share: float = 2.0  # clips of _unknown_ an epoch, in average words
     own_words_weight: float = 1.0  # how often other words of the folder itself are drawn, against those of the others
@@ -96,11 +100,20 @@ class AugmentConfig:
     noise_probability: float = 0.7
     snr_low_db: float = 0.0
     snr_high_db: float = 30.0
+    bed_probability: float = 0.0  # of talkers behind a word, whatever else is there: they don't change its label
+    bed_low_db: float = 8.0  # the word's loudest tenth of a second above the mean level of the talkers
+    bed_high_db: float = 30.0
     room_probability: float = 0.25
+    room_low_seconds: float = 0.1  # reverberation time
+    room_high_seconds: float = 0.6
+    room_low_db: float = 0.0  # direct sound above the reverberation
+    room_high_db: float = 15.0
     band_limit_probability: float = 0.15
     response_probability: float = 0.3  # a microphone, or a place for it, that muffles, thins and colours the sound
     eight_bit_probability: float = 0.25
     suppressor_probability: float = 0.0  # noise, and what a noise suppressor leaves of it and of the word
+    overdrive_probability: float = 0.0  # peaks go beyond full scale, by overdrive_db at most, and are cut off
+    overdrive_db: float = 24.0
     dropout_probability: float = 0.1  # pieces of the recording are lost: digital zeros
     frequency_masks: int = 2
     frequency_mask_bands: int = 7
@@ -152,6 +165,9 @@ class TrainConfig:
     hint_weight: float = 1.0  # of the squared error of hints; see hints
     teachers: tuple[str, ...] = ()  # checkpoints; the mean of their log posteriors is learnt besides the label
     teacher_weight: float = 0.7  # of that, against the label
+    # What teachers hear. Augmented: each clip as the network does. Clean: each clip of data.folder as it was recorded,
+    # once before the first epoch; the network hears it with all that is added, and other clips have their label alone.
+    teachers_view: str = "augmented"  # augmented | clean
     clip_gradient_norm: float = 2.0
     average_decay: float = 0.999  # exponential moving average of the weights
     workers: int = 1  # processes that prepare batches
@@ -169,6 +185,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"train.{name}: {getattr(self, name)} is less than 1")
         known = {"strategy": ("auto", "ddp"), "precision": ("32-true", "bf16-mixed", "16-mixed")}
+        known["teachers_view"] = ("augmented", "clean")
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ConfigError(f"train.{name}: {getattr(self, name)!r} is not one of {', '.join(values)}")
@@ -192,6 +209,12 @@ class Config:
             raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
         if self.augment.mix_probability and not self.train.teachers:
             raise ConfigError("augment.mix_probability: needs train.teachers")
+        if self.augment.mix_probability and self.train.teachers_view == "clean":
+            raise ConfigError(
+                "augment.mix_probability: needs train.teachers_view = augmented: teachers judge the mixture"
+            )
+        if (self.augment.bed_probability or self.data.bed_share) and not self.data.bed_folders:
+            raise ConfigError("augment.bed_probability, data.bed_share: need data.bed_folders (data_scripts.beds)")
         if self.augment.mix_probability and self.augment.twins:
             raise ConfigError("augment.mix_probability: would lay different clips on twins: set one of the two to 0")
         if self.train.consistency and not self.augment.twins:

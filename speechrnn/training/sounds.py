@@ -83,6 +83,7 @@ class Sounds:
         folder = Path(config.folder)
         self.excluded = listed(config.exclude) if part == "training" else set()
         clips = [clip for clip in corpus.word_clips(folder, labels, part) if self._wanted(clip.path, folder)]
+        self.own_clips = len(clips)  # of the folder itself: the first ones
         own_words = {clip.word for clip in clips}
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
         if silent:
@@ -108,6 +109,7 @@ class Sounds:
         self.background = Recordings([sound for sound in background if len(sound)])
         self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), lambda sound: sound, progress))
         self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), lambda sound: sound, progress))
+        self.beds = Recordings(read_all(list(self._own(*config.bed_folders)), lambda sound: sound, progress))
         rng = np.random.default_rng(0 if part == "training" else 1)
         made = (to_int16(made_noise(rng, MADE_NOISE_SECONDS)) for _ in range(config.made_noises))
         self.made_noise = Recordings(list(made))
@@ -147,6 +149,10 @@ class Sounds:
         """Of each background recording, the end is for validation."""
         border = int(len(sound) * corpus.VALIDATION_NOISE_FROM)
         return sound[:border] if self.part == "training" else sound[border:]
+
+    def draw_bed(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
+        """People who talk in the background [samples]; None where there are no such recordings."""
+        return self.beds.cut(rng, samples) if self.beds else None
 
     def draw_noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
         """As much of the data set's own background as from the other folders, and as is made. [samples]"""
