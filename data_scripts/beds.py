@@ -78,7 +78,7 @@ def talker(rng: np.random.Generator, of: Sequence[Sequence[Path]], samples: int)
     said = np.zeros(samples, np.float32)
     position = -int(rng.uniform(0.0, 3.0) * SAMPLE_RATE)  # in the middle of a sentence
     while position < samples:
-        for path in rng.permutation(np.array(of[rng.integers(len(of))], dtype=object)):
+        for path in rng.permutation(np.array(of[int(rng.integers(len(of)))], dtype=object)):
             sound = audio.load(path)
             sound = sound / np.float32(rms(sound))
             first, last = max(0, position), min(samples, position + len(sound))
@@ -100,7 +100,7 @@ def bed(
     talkers = 1 if rng.random() < ONE_TALKER_SHARE else int(rng.integers(2, MOST_TALKERS + 1))
     mixed = np.sum([talker(rng, speech, samples) for _ in range(talkers)], axis=0)
     if music and rng.random() < MUSIC_SHARE:
-        played = audio.load(music[rng.integers(len(music))])
+        played = audio.load(music[int(rng.integers(len(music)))])
         played = np.resize(np.roll(played, -int(rng.integers(len(played)))), samples)
         mixed += played / np.float32(rms(played)) * np.float32(rms(mixed)) * gain(rng, MUSIC_DB)
     if rng.random() < ROOM_SHARE:

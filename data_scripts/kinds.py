@@ -92,7 +92,7 @@ def amplitude(decibels: float) -> float:
 
 def cut(rng: np.random.Generator, sounds: Sequence[np.ndarray], samples: int) -> np.ndarray:
     """A piece of one of the sounds [samples]; a short one is repeated."""
-    sound = sounds[rng.integers(len(sounds))]
+    sound = sounds[int(rng.integers(len(sounds)))]
     start = int(rng.integers(max(1, len(sound) - samples + 1)))
     return np.resize(sound[start : start + samples], samples)
 
@@ -242,7 +242,7 @@ def counted(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
 def is_spelled(text: str) -> bool:
     """Whether a text is a string of digits or letters rather than a sentence."""
     tokens = text.lower().split()
-    return bool(tokens) and np.mean([t in DIGITS or len(t) == 1 for t in tokens]) >= SPELLED_SHARE
+    return bool(tokens) and sum(t in DIGITS or len(t) == 1 for t in tokens) >= SPELLED_SHARE * len(tokens)
 
 
 def texts(speech: Path) -> dict[str, str]:

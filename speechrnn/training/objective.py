@@ -56,9 +56,10 @@ class Teachers:
     def posterior(self, audio: Tensor) -> Tensor:
         """Geometric mean of their posteriors of clips [batch, samples]: [batch, labels]."""
         heard = [self._hear(teacher, audio).log_softmax(1) for teacher in self.recognizers]
-        silence = torch.stack(heard).mean(0).softmax(1)[:, self.labels.index(corpus.SILENCE)] if self.others else None
+        ours = torch.stack(heard).mean(0).softmax(1)
         for network in self.others:
             words = torch.cat([network(piece[:, :CLIP_SAMPLES]).softmax(1) for piece in audio.split(TEACHERS_CLIPS)])
+            silence = ours[:, self.labels.index(corpus.SILENCE)]
             heard.append(bc_resnet.mapped(words, self.labels, silence).clamp(min=1e-8).log())
         return torch.stack(heard).mean(0).softmax(1)
 
