@@ -205,11 +205,13 @@ def words(model: Model, clips: Sequence[corpus.Clip], change: Change, seed: int)
     }
 
 
-def stream(model: Model, clips: Sequence[corpus.Clip], behind: np.ndarray | None, seed: int) -> dict[str, Any]:
-    """Misses and false accepts in one stream of all clips, with the sound `behind` [samples] through all of it."""
+def stream(
+    model: Model, clips: Sequence[corpus.Clip], behind: np.ndarray | None, seed: int, minutes: float | None
+) -> dict[str, Any]:
+    """Misses and false accepts in one stream of clips, with the sound `behind` [samples] through all of it."""
     if behind is not None:
         clips = [_at_level(clip) for clip in clips]
-    samples, spoken, intervals = make_stream(clips, seed=seed)
+    samples, spoken, intervals = make_stream(clips, seed=seed, seconds=None if minutes is None else 60.0 * minutes)
     if behind is not None:
         samples = samples + np.resize(behind, len(samples))
     with tempfile.TemporaryDirectory() as folder:
@@ -286,7 +288,9 @@ def read_behind(data: Path) -> Behind:
     return Behind([n for n in noise if rms(n) > 1e-4], [np.concatenate(said) for said in by_speaker.values()])
 
 
-def measure(model: Model, data: Path, seed: int, most_clips: int | None) -> dict[str, Any]:
+def measure(
+    model: Model, data: Path, seed: int, most_clips: int | None = None, minutes: float | None = None
+) -> dict[str, Any]:
     """All kinds that the folders below `data` allow."""
     clips = corpus.evaluation_clips(data / "speech_commands", model.labels, PARTITION)
     if most_clips is not None and most_clips < len(clips):
@@ -296,17 +300,16 @@ def measure(model: Model, data: Path, seed: int, most_clips: int | None) -> dict
     made: dict[str, Any] = {"model": str(model.path), "seed": seed, "words": {}, "streams": {}, "quiet": {}}
     for name, change in changes(behind).items():
         made["words"][name] = words(model, clips if name == "as they are" else spoken, change, seed)
-    minutes = 60 * SAMPLE_RATE * 10
     streams: dict[str, np.ndarray | None] = {"as they are": None}
     if behind.noise:
         noise = np.concatenate([n / rms(n) for n in (cut(rng, behind.noise, SAMPLE_RATE * 10) for _ in range(60))])
         streams["noise at 10 dB"] = noise * np.float32(amplitude(STREAM_LEVEL - 10.0))
     if behind.talkers:
         for count, name in ((1, "one talker"), (4, "four talkers")):
-            said = talk(rng, behind, count, minutes)
+            said = talk(rng, behind, count, SAMPLE_RATE * 600)
             streams |= {f"{name}, {b} dB below": said * np.float32(amplitude(STREAM_LEVEL - b)) for b in (20, 10)}
     for name, sound in streams.items():
-        made["streams"][name] = stream(model, clips, sound, seed)
+        made["streams"][name] = stream(model, clips, sound, seed, minutes)
     for kind, found in quiet_recordings(data).items():
         made["quiet"][kind] = counted(model, found)
     return made
@@ -351,6 +354,10 @@ def main(
     most_clips: Annotated[
         int | None, typer.Option("--clips", min=1, help="So many clips at most", show_default=False)
     ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Length of each stream at most; all clips if left out", show_default=False),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything as JSON into this file")] = None,
 ) -> None:
     """Measure a model by kind of sound: words in noise, rooms and among talkers, and false accepts an hour.
@@ -360,7 +367,7 @@ def main(
     with report_errors():
         if json_file:
             check_writable(json_file, "--json")
-        made = measure(Model(model), data, seed, most_clips)
+        made = measure(Model(model), data, seed, most_clips, minutes)
         show(made)
         absent = [kind for kind in KINDS if kind not in made["quiet"]]
         if absent:

@@ -90,9 +90,11 @@ def test_false_accepts_are_counted_in_the_kind_that_they_are_in(made):
 def test_a_seed_gives_the_same_figures(data, made, tmp_path):
     again = command("--data", data, "--json", tmp_path / "again.json")
     assert again.stdout == made["stdout"]
-    few = command("--data", data, "--clips", "4", "--json", tmp_path / "few.json")
+    few = command("--data", data, "--clips", "4", "--minutes", "0.1", "--json", tmp_path / "few.json")
     assert few.returncode == 0
-    assert json.loads((tmp_path / "few.json").read_text())["words"]["as they are"]["clips"] == 4
+    figures = json.loads((tmp_path / "few.json").read_text())
+    assert figures["words"]["as they are"]["clips"] == 4
+    assert max(row["hours"] for row in figures["streams"].values()) < 0.1 / 60.0 + 2.5 / 3600.0
 
 
 def test_digits_and_letters_are_told_from_sentences():
