@@ -38,10 +38,11 @@ def hiss(rng, samples):
     return (0.1 * rng.standard_normal(samples)).astype(np.float32)
 
 
-def augmented(sounds, seed=0, noise=no_noise, length=None, tail=0, silent=None, **changes):
+def augmented(sounds, seed=0, noise=no_noise, length=None, tail=0, silent=None, beds=None, **changes):
     silent = np.zeros(len(sounds), bool) if silent is None else silent
     rng = np.random.default_rng(seed)
-    return Augment(replace(OFF, **changes))(rng, sounds, silent, noise, length or sounds.shape[1] + tail, tail)[0]
+    augment = Augment(replace(OFF, **changes))
+    return augment(rng, sounds, silent, noise, length or sounds.shape[1] + tail, tail, beds)[0]
 
 
 def noise_clips(rows, seed=0, level=0.05):

@@ -26,16 +26,22 @@ def decibels(db: Number) -> Number:
     return 10.0 ** (db / 20.0)
 
 
-def room_response(rng: np.random.Generator, samples: int) -> np.ndarray:
+def room_response(
+    rng: np.random.Generator,
+    samples: int,
+    seconds: tuple[float, float] = (0.1, 0.6),
+    ratio_db: tuple[float, float] = (0.0, 15.0),
+) -> np.ndarray:
     """Impulse response of a simulated room: direct sound and an exponentially decaying diffuse field [samples].
 
     Polack's statistical model (Polack 1988; Habets, "Single- and multi-microphone speech dereverberation", 2007):
-    white noise times exp(-3 ln(10) t / RT60). Reverberation time 0.1 to 0.6 s, direct-to-reverberant ratio 0 to 15 dB.
+    white noise times exp(-3 ln(10) t / RT60). Reverberation time and direct-to-reverberant ratio lie in `seconds` and
+    `ratio_db`.
     """
     time = np.arange(samples) / SAMPLE_RATE
-    field = rng.standard_normal(samples) * np.exp(-3.0 * np.log(10.0) * time / rng.uniform(0.1, 0.6))
+    field = rng.standard_normal(samples) * np.exp(-3.0 * np.log(10.0) * time / rng.uniform(*seconds))
     field[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0.0  # the first reflection comes later than the direct sound
-    response = field * decibels(-rng.uniform(0.0, 15.0)) / np.sqrt(np.square(field).sum())
+    response = field * decibels(-rng.uniform(*ratio_db)) / np.sqrt(np.square(field).sum())
     response[0] = 1.0
     return response.astype(np.float32)
 
@@ -58,6 +64,13 @@ def below(sound: Tensor, noise: np.ndarray, snr_db: float) -> Tensor:
     """`noise` at the level that is `snr_db` below that of `sound`, as long as it was."""
     level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(noise).mean())), 1e-5)
     return torch.from_numpy(noise) * (level / decibels(snr_db))
+
+
+def loudest_tenth(sound: np.ndarray) -> float:
+    """Root mean square of the loudest tenth of a second of a sound [samples]."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
+    length = min(SAMPLE_RATE // 10, len(sound))
+    return float(np.sqrt(max(0.0, (energy[length:] - energy[:-length]).max()) / length))
 
 
 def suppress(rng: np.random.Generator, sounds: Tensor, noise: Tensor) -> Tensor:
@@ -86,13 +99,20 @@ class Augment:
         self.config = config
 
     def __call__(
-        self, rng: np.random.Generator, sounds: Tensor, silent: np.ndarray, noise: NoiseSource, length: int, tail: int
+        self,
+        rng: np.random.Generator,
+        sounds: Tensor,
+        silent: np.ndarray,
+        noise: NoiseSource,
+        length: int,
+        tail: int,
+        beds: NoiseSource | None = None,
     ) -> tuple[Tensor, np.ndarray]:
         """Augment `sounds` [batch, samples] onto a canvas [batch, length]; also, the sample at which each one begins.
 
-        `silent` [batch] marks rows of noise alone. The last `tail` samples are digital silence in half of the rows,
-        as at the end of a clip; in the others the noise goes on, as it does live. With twins, the batch comes out
-        twice: [2 * batch, length], and so do the beginnings.
+        `silent` [batch] marks rows of noise alone; `beds` gives talkers behind the others. The last `tail` samples are
+        digital silence in half of the rows, as at the end of a clip; in the others the noise goes on, as it does live.
+        With twins, the batch comes out twice: [2 * batch, length], and so do the beginnings.
         """
         c = self.config
         sounds = self.rooms_and_lines(rng, self.change_speed(rng, self.gate(rng, sounds)))
@@ -106,6 +126,8 @@ class Augment:
                 self.noise_alone(rng, canvas[row], noise)
             else:
                 canvas[row, begin:end] = sound[begin - start : end - start]
+                if beds and rng.random() < c.bed_probability:
+                    self.add_bed(rng, canvas[row], loudest_tenth(sound.numpy()), beds)
                 if rng.random() < c.noise_probability:
                     self.add_noise(rng, canvas[row], sound, noise)
         canvas = self.suppress_noise(rng, canvas, noise)
@@ -115,10 +137,13 @@ class Augment:
         return torch.cat(takes), np.tile(starts, len(takes))
 
     def record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
-        """What a converter makes of the sounds [batch, samples]: level, clipping, perhaps 8 bits, or lost pieces."""
+        """What a converter makes of the sounds [batch, samples]: clipping, perhaps 8 bits, level, or lost pieces."""
         c = self.config
         taken = sounds.clone()
         for row in range(len(taken)):
+            if c.overdrive_probability and rng.random() < c.overdrive_probability:
+                peak = taken[row].abs().max().clamp(min=1e-4)
+                taken[row] = (taken[row] / peak * decibels(rng.uniform(0.0, c.overdrive_db))).clamp(-1.0, 1.0)
             if rng.random() < c.eight_bit_probability:
                 half = 0.5 * float(rng.integers(2))  # some converters round, some (libsndfile) cut off
                 taken[row] = torch.floor(taken[row] * 128.0 + half) / 128.0
@@ -168,7 +193,9 @@ class Augment:
         samples = sounds.shape[1]
         rooms = np.flatnonzero(rng.random(len(sounds)) < self.config.room_probability)
         if len(rooms):
-            responses = torch.from_numpy(np.stack([room_response(rng, samples // 2 + 1) for _ in rooms]))
+            c = self.config
+            kinds = (c.room_low_seconds, c.room_high_seconds), (c.room_low_db, c.room_high_db)
+            responses = torch.from_numpy(np.stack([room_response(rng, samples // 2 + 1, *kinds) for _ in rooms]))
             out[rooms] = torchaudio.functional.fftconvolve(sounds[rooms], responses)[:, :samples]
         narrow = np.flatnonzero(rng.random(len(sounds)) < self.config.band_limit_probability)
         coloured = np.flatnonzero(rng.random(len(sounds)) < self.config.response_probability)
@@ -190,6 +217,13 @@ class Augment:
         piece = noise(rng, len(canvas))
         if piece is not None:
             canvas += below(sound, piece, rng.uniform(self.config.snr_low_db, self.config.snr_high_db))
+
+    def add_bed(self, rng: np.random.Generator, canvas: Tensor, loudest: float, beds: NoiseSource) -> None:
+        """Talkers behind words whose loudest tenth of a second has the level `loudest` (root mean square)."""
+        piece = beds(rng, len(canvas))
+        if piece is not None:
+            level = loudest / decibels(rng.uniform(self.config.bed_low_db, self.config.bed_high_db))
+            canvas += torch.from_numpy(piece * np.float32(level / max(float(np.sqrt(np.square(piece).mean())), 1e-5)))
 
     def suppress_noise(self, rng: np.random.Generator, sounds: Tensor, noise: NoiseSource) -> Tensor:
         """More noise, and then a noise suppressor, in some of the sounds [batch, samples]."""

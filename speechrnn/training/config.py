@@ -83,6 +83,8 @@ class DataConfig(Bounded):
     unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
     noise_folders: tuple[str, ...] = ()  # besides _background_noise_
+    bed_folders: tuple[str, ...] = ()  # talkers in the background (data_scripts.beds); see augment.bed_probability
+    bed_share: Share = 0.0  # of running speech, the part that is taken from the beds
     made_noises: Annotated[int, Between(0, 10000)] = 0  # recordings of ten seconds, besides; see made_noise
     unknown_share: Annotated[float, Between(0.0, 100.0)] = 2.0  # clips of _unknown_ an epoch, in average words
     # how often other words of the folder itself are drawn, against those of the others
@@ -118,12 +120,21 @@ class AugmentConfig(Bounded):
     noise_probability: Probability = 0.7
     snr_low_db: Annotated[float, Between(-60.0, 120.0)] = 0.0
     snr_high_db: Annotated[float, Between(-60.0, 120.0)] = 30.0
+    bed_probability: Probability = 0.0  # of talkers behind a word, whatever else is there: its label stays
+    bed_low_db: Annotated[float, Between(-60.0, 120.0)] = 8.0  # the word's loudest tenth of a second above the talkers
+    bed_high_db: Annotated[float, Between(-60.0, 120.0)] = 30.0
     room_probability: Probability = 0.25
+    room_low_seconds: Annotated[float, Between(0.01, 10.0)] = 0.1  # reverberation time
+    room_high_seconds: Annotated[float, Between(0.01, 10.0)] = 0.6
+    room_low_db: Annotated[float, Between(-60.0, 60.0)] = 0.0  # direct sound above the reverberation
+    room_high_db: Annotated[float, Between(-60.0, 60.0)] = 15.0
     band_limit_probability: Probability = 0.15
     # a microphone, or a place for it, that muffles, thins and colours the sound
     response_probability: Probability = 0.3
     eight_bit_probability: Probability = 0.25
     suppressor_probability: Probability = 0.0  # noise, and what a noise suppressor leaves of it and of the word
+    overdrive_probability: Probability = 0.0  # peaks go beyond full scale, by overdrive_db at most, and are cut off
+    overdrive_db: Annotated[float, Between(0.0, 60.0)] = 24.0
     dropout_probability: Probability = 0.1  # pieces of the recording are lost: digital zeros
     frequency_masks: Annotated[int, Between(0, 100)] = 2
     frequency_mask_bands: Annotated[int, Between(0, 256)] = 7
@@ -135,8 +146,10 @@ class AugmentConfig(Bounded):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.gain_low_db > self.gain_high_db or self.snr_low_db > self.snr_high_db:
-            raise ConfigError("augment: gain_low_db and snr_low_db must be at most gain_high_db and snr_high_db")
+        for low in ("gain_low_db", "snr_low_db", "bed_low_db", "room_low_seconds", "room_low_db"):
+            high = low.replace("low", "high")
+            if getattr(self, low) > getattr(self, high):
+                raise ConfigError(f"augment.{low}: must be at most {high}")
 
 
 @dataclass(frozen=True)
@@ -181,6 +194,9 @@ class TrainConfig(Bounded):
     hint_weight: Weight = 1.0  # of the squared error of hints; see hints
     teachers: tuple[str, ...] = ()  # checkpoints; the mean of their log posteriors is learnt besides the label
     teacher_weight: Share = 0.7  # of that, against the label
+    # What teachers hear. Augmented: each clip as the network does. Clean: each clip of data.folder as it was recorded,
+    # once before the first epoch; the network hears it with all that is added, and other clips have their label alone.
+    teachers_view: str = "augmented"  # augmented | clean
     clip_gradient_norm: Annotated[float, Between(1e-6, 1e6)] = 2.0
     average_decay: Annotated[float, Between(0.0, 1.0)] = 0.999  # exponential moving average of the weights
     workers: Annotated[int, Between(0, 256)] = 1  # processes that prepare batches
@@ -197,6 +213,7 @@ class TrainConfig(Bounded):
     def __post_init__(self) -> None:
         super().__post_init__()
         known = {"strategy": ("auto", "ddp"), "precision": ("32-true", "bf16-mixed", "16-mixed")}
+        known["teachers_view"] = ("augmented", "clean")
         for name, values in known.items():
             if getattr(self, name) not in values:
                 raise ConfigError(f"train.{name}: {shown(getattr(self, name))} is not one of {', '.join(values)}")
@@ -226,6 +243,12 @@ class Config(Bounded):
             raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
         if self.augment.mix_probability and not self.train.teachers:
             raise ConfigError("augment.mix_probability: needs train.teachers")
+        if self.augment.mix_probability and self.train.teachers_view == "clean":
+            raise ConfigError(
+                "augment.mix_probability: needs train.teachers_view = augmented: teachers judge the mixture"
+            )
+        if (self.augment.bed_probability or self.data.bed_share) and not self.data.bed_folders:
+            raise ConfigError("augment.bed_probability, data.bed_share: need data.bed_folders (data_scripts.beds)")
         if self.augment.mix_probability and self.augment.twins:
             raise ConfigError("augment.mix_probability: would lay different clips on twins: set one of the two to 0")
         if self.train.consistency and not self.augment.twins:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from speechrnn.audio import SAMPLE_RATE
@@ -52,9 +53,11 @@ def part(batch: Batch, process: int, processes: int) -> Batch:
 class TrainingData(Dataset):
     """Item i is the i-th batch of the epoch, or one process's part of it.
 
-    Clips: audio float32 [batch, samples], labels int64 [batch]. Hints: int64 [batch, moments] and float32 [batch,
-    moments, size], as in `Hints.batch`; empty without `data.hints`. Sequences: audio float32 [rows, samples], targets
-    int64 [rows, blocks] and words int64 [words, 3] as in `Sequences.batch`; all empty where `stream.rows` is 0.
+    Clips: audio float32 [batch, samples], labels int64 [batch]; where `posteriors` are set, float32 [batch, labels]:
+    the label and what teachers have heard in the clip, as train.teacher_weight has it. Hints: int64 [batch, moments]
+    and float32 [batch, moments, size], as in `Hints.batch`; empty without `data.hints`. Sequences: audio float32 [rows,
+    samples], targets int64 [rows, blocks] and words int64 [words, 3] as in `Sequences.batch`; all empty where
+    `stream.rows` is 0.
 
     Parameters
     ----------
@@ -78,6 +81,7 @@ class TrainingData(Dataset):
         self.hints = Hints(config.data.hints, self.sounds.clips) if config.data.hints else None
         self.augment = Augment(config.augment)
         self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
+        self.posteriors: Tensor | None = None  # of teachers, for the clips of the folder itself [own clips, labels]
         self.block_length = HOPS_PER_BLOCK * config.front_end.hop_length
         self.sequences = sequences(config, self.sounds, labels)
         words = [w for w, label in self.sounds.label_of.items() if label not in (corpus.UNKNOWN, corpus.SILENCE)]
@@ -136,15 +140,28 @@ class TrainingData(Dataset):
             if clip >= 0:
                 sounds[row] = torch.from_numpy(self.sounds.clip(clip))
             elif clip == SPEECH:
-                sounds[row] = torch.from_numpy(self.sounds.speech.cut(rng, CLIP_SAMPLES))
+                bed = self.config.data.bed_share and rng.random() < self.config.data.bed_share
+                sounds[row] = torch.from_numpy((self.sounds.beds if bed else self.sounds.speech).cut(rng, CLIP_SAMPLES))
             elif clip == MADE_WORD:
                 sounds[row] = torch.from_numpy(self.sounds.made_word(rng))
         silent = np.array([clip == NOISE for clip, _ in chosen])
-        batch, starts = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail)
+        beds = self.sounds.draw_bed if self.config.augment.bed_probability else None
+        batch, starts = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail, beds)
         clips, labels = np.tile(np.array(chosen), (len(batch) // size, 1)).T
         hints = self.hints.batch(clips, starts, length, self.block_length) if self.hints else NO_HINTS
         stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES
-        return part((batch, torch.from_numpy(labels), *hints, *stream), self.process, self.processes)
+        return part(
+            (batch, self._targets(clips, torch.from_numpy(labels)), *hints, *stream), self.process, self.processes
+        )
+
+    def _targets(self, clips: np.ndarray, labels: Tensor) -> Tensor:
+        """Labels [batch], or what they and the teachers say of the clips [batch, labels]."""
+        if self.posteriors is None:
+            return labels
+        weight, target = self.config.train.teacher_weight, F.one_hot(labels, len(self.labels)).float()
+        taught = torch.from_numpy((clips >= 0) & (clips < len(self.posteriors)))
+        target[taught] = (1.0 - weight) * target[taught] + weight * self.posteriors[torch.from_numpy(clips)[taught]]
+        return target
 
     def validation_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
         """A fixed set of sequences of sound that is never trained on; empty where there are none."""

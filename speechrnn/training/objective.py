@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -9,14 +10,14 @@ from torch.nn import functional as F
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
-from speechrnn.training import checkpoint
+from speechrnn.training import bc_resnet, checkpoint, corpus
 from speechrnn.training.augment import SpecAugment, VocalTract, mix
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor
 from speechrnn.training.losses import alarm_losses, block_losses, clearest, divergence, smooth, word_logits
 from speechrnn.training.network import Recognizer
 from speechrnn.training.processes import own_rows, shares
-from speechrnn.training.sounds import CLIP_SAMPLES
+from speechrnn.training.sounds import CLIP_SAMPLES, Progress
 
 TEACHERS_CLIPS = 16  # at a time: what a CPU's cache holds, which takes half the time
 MIXED = -100  # in the place of a label: two clips at once, for teachers alone to judge (what cross_entropy leaves out)
@@ -32,7 +33,17 @@ class Teachers:
     """
 
     def __init__(self, paths: Sequence[str], labels: Sequence[str], device: torch.device) -> None:
-        self.recognizers = [self._read(path, labels).to(device) for path in paths]
+        self.labels, self.device = tuple(labels), device
+        theirs = [path for path in paths if bc_resnet.is_published(path)]
+        self.recognizers = [self._read(path, labels).to(device) for path in paths if path not in theirs]
+        self.others = [bc_resnet.load(path).to(device) for path in theirs]
+        if self.others:
+            bc_resnet.check(labels)
+        if self.others and not self.recognizers:
+            raise ConfigError("train.teachers: BC-ResNet-2 knows no silence: give a checkpoint of this task beside it")
+
+    def __bool__(self) -> bool:
+        return bool(self.recognizers)
 
     @staticmethod
     def _read(path: str, labels: Sequence[str]) -> Recognizer:
@@ -44,8 +55,22 @@ class Teachers:
     @torch.no_grad()
     def posterior(self, audio: Tensor) -> Tensor:
         """Geometric mean of their posteriors of clips [batch, samples]: [batch, labels]."""
-        heard = [self._hear(teacher, audio) for teacher in self.recognizers]
-        return torch.stack(heard).log_softmax(2).mean(0).softmax(1)
+        heard = [self._hear(teacher, audio).log_softmax(1) for teacher in self.recognizers]
+        ours = torch.stack(heard).mean(0).softmax(1)
+        for network in self.others:
+            words = torch.cat([network(piece[:, :CLIP_SAMPLES]).softmax(1) for piece in audio.split(TEACHERS_CLIPS)])
+            silence = ours[:, self.labels.index(corpus.SILENCE)]
+            heard.append(bc_resnet.mapped(words, self.labels, silence).clamp(min=1e-8).log())
+        return torch.stack(heard).mean(0).softmax(1)
+
+    def of_clips(self, clips: np.ndarray, tail_seconds: float, progress: Progress) -> Tensor:
+        """What they hear in clips as they were recorded, int16 [clips, CLIP_SAMPLES]: [clips, labels] on the CPU."""
+        found, tail = [], int(tail_seconds * SAMPLE_RATE)
+        for start in range(0, len(clips), TEACHERS_CLIPS):
+            sounds = torch.from_numpy(clips[start : start + TEACHERS_CLIPS]).to(self.device).float() / 32768.0
+            found.append(self.posterior(F.pad(sounds, (0, tail))).cpu())
+            progress(min(len(clips), start + TEACHERS_CLIPS), len(clips))
+        return torch.cat(found)
 
     @staticmethod
     def _hear(teacher: Recognizer, audio: Tensor) -> Tensor:
@@ -123,18 +148,20 @@ class Objective(nn.Module):
         words: Tensor,
     ) -> Tensor:
         """Of this process's part of a batch, as `TrainingData` gives it."""
-        train = self.config.train
+        train, mixed = self.config.train, None
         if self.config.augment.mix_probability:
             audio, mixed = mix(audio, self.config.augment.mix_probability)
             target = target.masked_fill(mixed, MIXED)
         states = clip_states(self.recognizer, audio, self.spec_augment)
         logits = decided(self.recognizer, states)
         loss = self._of_labels(logits, target)
-        if self.teachers.recognizers:
+        if self.teachers and train.teachers_view == "augmented":
             of_teachers = F.cross_entropy(logits, self.teachers.posterior(audio))
             loss = (1.0 - train.teacher_weight) * loss + train.teacher_weight * of_teachers
         if self.regressor is not None:
-            errors = self.regressor(states, moments.masked_fill((target == MIXED)[:, None], -1), hints)
+            if mixed is not None:
+                moments = moments.masked_fill(mixed[:, None], -1)
+            errors = self.regressor(states, moments, hints)
             (share,) = shares(self.fabric, len(errors))
             loss = loss + train.hint_weight * share * errors.sum() / max(1, errors.numel())
         if train.consistency:
@@ -150,8 +177,9 @@ class Objective(nn.Module):
         return loss
 
     def _of_labels(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross-entropy of the clips [batch] that have a label."""
-        smoothing, labelled = self.config.train.label_smoothing, int((target != MIXED).sum())
+        """Cross-entropy of the clips that have a label [batch], or of targets [batch, labels]."""
+        smoothing = self.config.train.label_smoothing
+        labelled = int((target != MIXED).sum()) if target.ndim == 1 else len(target)
         (share,) = shares(self.fabric, labelled)
         total = F.cross_entropy(logits, target, ignore_index=MIXED, label_smoothing=smoothing, reduction="sum")
         return share * total / max(1, labelled)

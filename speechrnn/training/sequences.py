@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training import corpus
-from speechrnn.training.augment import Augment, decibels
+from speechrnn.training.augment import Augment, decibels, loudest_tenth
 from speechrnn.training.config import StreamConfig
 from speechrnn.training.extent import word_extent
 from speechrnn.training.losses import not_yet
@@ -21,6 +21,7 @@ from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
 WAIT_SECONDS, SPEAK_SECONDS, FADE_SECONDS = 0.25, 0.2, 0.1  # after a word: perhaps its label; its label; perhaps
 LONGEST_JOINT_SECONDS = 0.08  # between words that are run together
 JOINED_WORDS = (3, 8)
+BED_GAIN_DB = -25.0, 10.0  # of talkers without a word in front of them
 
 
 class Sequences:
@@ -59,6 +60,7 @@ class Sequences:
         speech = np.flatnonzero(kinds == 0)  # few hours of it are heard many times: at other speeds it is other speech
         canvas[speech] = self.augment.change_speed(rng, torch.from_numpy(canvas[speech])).numpy()
         heard = self.augment.rooms_and_lines(rng, torch.from_numpy(canvas))
+        words = self._beds(rng, canvas, heard, targets, kinds, words)
         for row in range(rows):
             spoken = canvas[row][canvas[row] != 0.0]
             if not len(spoken):
@@ -68,6 +70,34 @@ class Sequences:
         found = torch.tensor(words, dtype=torch.int64).reshape(-1, 3)
         heard = self.augment.suppress_noise(rng, heard, self.sounds.draw_noise)
         return self.augment.record(rng, heard), torch.from_numpy(targets), found
+
+    def _beds(
+        self,
+        rng: np.random.Generator,
+        canvas: np.ndarray,
+        heard: Tensor,
+        targets: np.ndarray,
+        kinds: np.ndarray,
+        words: list[tuple[int, int, int]],
+    ) -> list[tuple[int, int, int]]:
+        """Talkers behind some of the rows of words, below the quietest command of the row; the words that still count.
+
+        Between the words such a row may be `_silence_` or `_unknown_`, so pauses and bursts of noise lose their label.
+        """
+        probability, silence = self.augment.config.bed_probability, self.label[corpus.SILENCE]
+        rows = np.flatnonzero(kinds == 3) if probability else ()
+        for row in [row for row in rows if rng.random() < probability]:
+            said = [(block * self.block_length, label) for where, block, label in words if where == row]
+            spoken = [(start, label) for start, label in said if label != silence]
+            if not spoken:
+                continue
+            commands = [start for start, label in spoken if label != self.label[corpus.UNKNOWN]]
+            starts = commands or [start for start, _ in spoken]
+            loudest = min(loudest_tenth(canvas[row, start : start + CLIP_SAMPLES]) for start in starts)
+            self.augment.add_bed(rng, heard[row], loudest, self.sounds.draw_bed)
+            targets[row][targets[row] == silence] = self.neither
+            words = [word for word in words if word[0] != row or word[2] != silence]
+        return words
 
     def _words_share(self) -> float:
         return max(0.0, 1.0 - self.config.speech_share - self.config.joined_share - self.config.noise_share)
@@ -99,6 +129,10 @@ class Sequences:
     def _speech(self, rng: np.random.Generator, canvas: np.ndarray) -> None:
         """Running speech; in half of the rows it starts or stops somewhere."""
         start, end = 0, len(canvas)
+        share = self.sounds.config.bed_share
+        if share and rng.random() < share:
+            canvas[:] = self.sounds.beds.cut(rng, len(canvas)) * np.float32(decibels(rng.uniform(*BED_GAIN_DB)))
+            return
         if rng.random() < 0.5:
             cut = int(rng.integers(len(canvas)))
             start, end = (cut, end) if rng.random() < 0.5 else (start, cut)

@@ -116,6 +116,7 @@ class Sounds:
         folder = Path(config.folder)
         self.excluded = listed(config.exclude) if part == "training" else set()
         clips = [clip for clip in corpus.word_clips(folder, labels, part) if self._wanted(clip.path, folder)]
+        self.own_clips = len(clips)  # of the folder itself: the first ones
         own_words = {clip.word for clip in clips}
         silent = set(labels) - {clip.label for clip in clips} - {corpus.UNKNOWN, corpus.SILENCE}
         if silent:
@@ -143,6 +144,7 @@ class Sounds:
         self.background = Recordings([sound for sound in background if len(sound)])
         self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), audio.load, progress))
         self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), audio.load, progress))
+        self.beds = Recordings(read_all(list(self._own(*config.bed_folders)), audio.load, progress))
         rng = np.random.default_rng(0 if part == "training" else 1)
         made = (to_int16(made_noise(rng, MADE_NOISE_SECONDS)) for _ in range(config.made_noises))
         self.made_noise = Recordings(list(made))
@@ -183,6 +185,10 @@ class Sounds:
         sound = audio.load(path)
         border = int(len(sound) * corpus.VALIDATION_NOISE_FROM)
         return sound[:border] if self.part == "training" else sound[border:]
+
+    def draw_bed(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
+        """People who talk in the background [samples]; None where there are no such recordings."""
+        return self.beds.cut(rng, samples) if self.beds else None
 
     def draw_noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
         """As much of the data set's own background as from the other folders, and as is made. [samples]"""

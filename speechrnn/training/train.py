@@ -197,6 +197,13 @@ class Run:
             )
             self.steps = self.config.train.epochs * len(self.data)
             self.data.check_batch_size()
+            if self.objective.teachers and self.config.train.teachers_view == "clean":
+                teaching = bar.add_task("teachers", total=None)
+                self.data.posteriors = self.objective.teachers.of_clips(
+                    self.data.sounds.clips[: self.data.sounds.own_clips],
+                    self.config.tail_seconds,
+                    lambda done, total: bar.update(teaching, completed=done, total=total),
+                )
             if not self.first:
                 return
             self.validation = [
