@@ -96,11 +96,7 @@ def blocks(
             second = read.start + int(finite.argmin()) / read.rate
             raise AudioError(f"{name}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
         piece = resample(mono, read.last)
-        if piece is not mono and not np.isfinite(piece).all():
-            raise AudioError(
-                f"{name}: has samples up to {np.abs(mono).max():.1e} behind {read.start:.1f} s, which overflow when "
-                "it is resampled: export it again, with full scale at 1.0"
-            )
+        check_resampled(piece, name, read.start)
         frames += len(mono)
         if len(piece):
             yielded = True
@@ -206,6 +202,15 @@ def resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
 
     stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
     return lambda mono, last: stream.resample_chunk(mono, last=last)
+
+
+def check_resampled(piece: np.ndarray, name: str, second: float) -> None:
+    """Raise AudioError if finite samples behind this second, or shortly before it, have overflown when resampled."""
+    if not np.isfinite(piece).all():
+        raise AudioError(
+            f"{name}: has samples behind {second:.1f} s that overflow when it is resampled: export it again, with full "
+            "scale at 1.0"
+        )
 
 
 def source_name(source: Source) -> str:

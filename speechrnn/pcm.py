@@ -132,14 +132,16 @@ def from_pcm(
     >>> from_pcm(bytes([0, 64, 0, 192]))
     array([ 0.5, -0.5], dtype=float32)
     """
-    from speechrnn.audio import resampler  # here: reading a header needs neither libsndfile nor soxr
+    from speechrnn.audio import check_resampled, resampler  # here: a header needs neither libsndfile nor soxr
     from speechrnn.channels import Mixer
 
     layout = Layout(rate, encoding, channels)
     if len(data) % layout.frame_bytes:
         raise AudioError(f"PCM: {len(data)} bytes are no whole number of frames of {layout.frame_bytes} bytes")
     mono = Mixer(channel, channels, rate, "PCM")(layout.decode(data))
-    return resampler(rate)(checked(mono, "PCM"), True)
+    samples = resampler(rate)(checked(mono, "PCM"), True)
+    check_resampled(samples, "PCM", 0.0)
+    return samples
 
 
 def checked(samples: np.ndarray, name: str = "array", axes: int = 1) -> np.ndarray:

@@ -108,9 +108,13 @@ def blocks(
             if not finite.all():
                 second += int(finite.argmin()) / segment.rate
                 raise AudioError(f"{STDIN}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
+            piece = resample(mono, False)
+            audio.check_resampled(piece, STDIN, second)
             second += len(mono) / segment.rate
-            yield resample(mono, False)
-        yield resample(np.zeros(0, np.float32), True)
+            yield piece
+        piece = resample(np.zeros(0, np.float32), True)
+        audio.check_resampled(piece, STDIN, second)
+        yield piece
 
 
 def refuse_other(kind: Kind | None) -> None:

@@ -66,7 +66,7 @@ def test_endings_of_what_ffmpeg_reads(tmp_path, monkeypatch, ending):
     found = folders.search(tmp_path)
     assert names(found) == []
     assert left_out(found) == {folders.NEEDS_FFMPEG: [f"clip{ending}"]}
-    assert "pip install 'speechrnn[media]'" in found.remarks()[0]
+    assert media.HOW_TO_READ in found.remarks()[0]
 
 
 def test_there_is_one_list_of_endings(tmp_path):

@@ -22,7 +22,7 @@ from export.web import build as page
 from speechrnn.cli.mirror import mirrored
 from speechrnn.errors import InputError
 from speechrnn.training import average, config, reach
-from speechrnn.training.train import Run
+from speechrnn.training.run_folder import RunFolder
 
 
 def record(path, *words, **how):
@@ -382,22 +382,20 @@ def test_a_run_does_not_take_a_folder_with_files_of_somebody_else(tmp_path, name
 
 def test_the_settings_of_a_run_stay_as_they_are_written_unless_they_change(tmp_path):
     """A run may be started again, or resumed by its own file, whatever remarks somebody has put into it."""
-    run = Run.__new__(Run)  # what a whole run does with its folder, without its sound
-    run.folder, run.config = tmp_path, config.load(ROOT / "configs" / "speech-commands-12.toml", [])
-    run.best, run.last = tmp_path / "best.pt", tmp_path / "last.pt"
-    run._check_new_folder()
-    run._keep_settings()
-    run.best.write_bytes(b"of the start before")
-    run._check_new_folder()
+    folder, chosen = RunFolder(tmp_path), config.load(ROOT / "configs" / "speech-commands-12.toml", [])
+    folder.check(chosen, resume=False)
+    folder.keep_settings(chosen)
+    folder.best.write_bytes(b"of the start before")
+    folder.check(chosen, resume=False)
     remarked = "# mine\n" + (tmp_path / "config.toml").read_text(encoding="utf-8")
     (tmp_path / "config.toml").write_text(remarked, encoding="utf-8")
     with pytest.raises(InputError, match=r"config\.toml: is there already"):
-        run._check_new_folder()
-    run._keep_settings()
+        folder.check(chosen, resume=False)
+    folder.keep_settings(chosen)
     assert (tmp_path / "config.toml").read_text(encoding="utf-8") == remarked
-    run.config = config.load(ROOT / "configs" / "speech-commands-12.toml", ["train.epochs=3"])
-    run._keep_settings()
-    assert config.load(tmp_path / "config.toml", []) == run.config
-    run.config = replace(run.config, train=replace(run.config.train, start_from=str(run.best)))
+    other = config.load(ROOT / "configs" / "speech-commands-12.toml", ["train.epochs=3"])
+    folder.keep_settings(other)
+    assert config.load(tmp_path / "config.toml", []) == other
+    own = replace(other, train=replace(other.train, start_from=str(folder.best)))
     with pytest.raises(InputError, match="would replace what is read"):
-        run._check_new_folder()
+        folder.check(own, resume=False)

@@ -339,8 +339,8 @@ def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path,
 
             patch.setattr(checkpoint, "save", half)
         elif moment == "before metrics.csv":
-            write = run._write_metrics
-            patch.setattr(run, "_write_metrics", lambda: die() if len(run.history) == 2 else write())
+            write = run.kept.write_metrics
+            patch.setattr(run.kept, "write_metrics", lambda history: die() if len(history) == 2 else write(history))
         else:
             patch.setattr(run, "_draw", die)
         with pytest.raises(Killed):
