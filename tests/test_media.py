@@ -174,7 +174,9 @@ def test_damage_is_one_line(way, head):
 def test_without_pyav_and_ffmpeg_a_line_says_what_to_install(tmp_path, neither):
     path = tmp_path / "voice.m4a"
     path.write_bytes(made_before["m4a"])
-    assert refusal(path) == (f"{path}: is MP4, which needs PyAV or ffmpeg: {media.HOW_TO_READ}")
+    assert refusal(path) == (
+        f'{path}: is MP4, which needs PyAV or ffmpeg: install ffmpeg, or speechrnn with its extra "media"'
+    )
     assert len(audio.load(encoded(tone(440)))) == 16_000
 
 
