@@ -1,14 +1,13 @@
 """The model card: what an ONNX file of ours says about itself, as JSON in its metadata."""
 
 import json
-import re
 import reprlib
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ModelError
-from speechrnn.text import label_fault, name_fault
+from speechrnn.text import has_control, label_fault, name_fault
 
 METADATA_KEY = "speechrnn"
 SILENCE = "_silence_"  # the label of every sound without speech
@@ -27,7 +26,6 @@ LIMITS: dict[str, tuple[float, float]] = {
     "hysteresis": (0, 1),
     "refractory_seconds": (0, 3600),
 }
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -179,9 +177,9 @@ def _fault(card: dict[str, Any]) -> str:
 
 
 def _foreign(value: Any, depth: int = 0) -> str:
-    """What no card has anywhere: halves of surrogate pairs, numbers that aren't finite, huge ones, deep nesting."""
+    """What no card has anywhere: control characters, numbers that aren't finite, huge ones, deep nesting."""
     if isinstance(value, str):
-        return "" if value.isascii() or not SURROGATE.search(value) else "has half a surrogate pair"
+        return "has a control character" if has_control(value) else ""
     if isinstance(value, int | float):
         return "" if abs(value) < 2**63 else "is NaN, infinite or huge"  # false for NaN
     if depth == DEEPEST:

@@ -21,6 +21,11 @@ def printable(text: str, *, surrogates: bool = False) -> str:
     return (_CONTROL if surrogates else _UNPRINTABLE).sub(lambda found: repr(found[0])[1:-1], text)
 
 
+def has_control(text: str) -> bool:
+    """Whether `printable` would change the text."""
+    return _UNPRINTABLE.search(text) is not None
+
+
 def name_fault(name: str, longest: int = LONGEST_NAME) -> str:
     r"""What is wrong with the name of a model, as in `'\x1b': has a control character`; empty if nothing is."""
     shown = repr(name if len(name) <= 40 else f"{name[:40]}...")
@@ -28,7 +33,7 @@ def name_fault(name: str, longest: int = LONGEST_NAME) -> str:
         return f"{shown}: is empty, or begins or ends with a space"
     if len(name) > longest:
         return f"{shown}: is longer than {longest} characters"
-    if _UNPRINTABLE.search(name):
+    if has_control(name):
         return f"{shown}: has a control character"
     return ""
 

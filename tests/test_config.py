@@ -157,8 +157,9 @@ def test_a_wrong_setting_is_named(toml, text, named):
 
 
 def test_an_unknown_setting_is_answered_with_those_there_are(toml):
-    message = message_of(toml("[train]\nepoch = 3"))
-    assert all(field.name in message for field in dataclasses.fields(TrainConfig))
+    message = message_of(toml("[network]\nnothing_alike = 3"))
+    assert all(field.name in message for field in dataclasses.fields(config.NetworkConfig))
+    assert message_of(toml("[train]\nepoch = 3")).endswith("train.epoch: no such setting; there is: epochs")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,13 @@ def test_a_name_that_does_something_is_refused(name, field):
     assert len(line) < 300
 
 
+@pytest.mark.parametrize("text", ["\u202ecorpus", "a\nb", "\x1b[2J", "half \ud800"], ids=ascii)
+@pytest.mark.parametrize("field", ["training_data", "figures", "network"])
+def test_a_text_that_does_something_is_refused_wherever_it_stands(field, text):
+    line = refusal(changed(**{field: [text] if field == "training_data" else {"from": {text: 1}}}))
+    assert f"{field}: has a control character" in line
+
+
 @pytest.mark.parametrize("field", ["name", "label", "word"])
 @pytest.mark.parametrize("name", HONEST)
 def test_an_honest_name_is_taken(name, field):

@@ -130,6 +130,18 @@ ODD_FILES = {
 }
 
 
+def test_an_unknown_setting_is_answered_with_those_it_may_mean(toml):
+    message = message_of(toml("[augment]\nsnr_db = 3"))
+    assert "augment.snr_db: no such setting" in message
+    assert "snr_low_db" in message
+    for key in ("augment", "train", "data", "network"):
+        assert len(message_of(toml(f"[{key}]\nother = 1"))) < 500
+
+
+def test_a_source_that_no_card_takes_is_refused_before_the_training(toml):
+    assert "data.sources" in message_of(toml('[data]\nsources = ["a corpus\\nCC BY"]'))
+
+
 @pytest.mark.parametrize("content", ODD_FILES.values(), ids=ODD_FILES)
 def test_an_odd_file_is_one_line(toml, content):
     path = toml(content)

@@ -1,13 +1,16 @@
 """Settings of a training run: a TOML file and `key=value` overrides in, checked frozen dataclasses out."""
 
+import difflib
 import json
 import math
+import textwrap
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.names import file_name
+from speechrnn.text import has_control
 from speechrnn.training import toml_files
 from speechrnn.training.bounds import Between, Bounded, Probability, Share, Weight, shown
 
@@ -99,6 +102,8 @@ class DataConfig(Bounded):
         super().__post_init__()
         if self.speech_share + self.made_words_share > 1.0 + 1e-9:
             raise ConfigError("data: speech_share and made_words_share must be 1 at most together")
+        if bad := next(filter(has_control, self.sources), None):
+            raise ConfigError(f"data.sources: {shown(bad)} has a control character: a model card takes none")
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,10 @@ def _build(cls: type, values: Any, where: str) -> Any:
         raise ConfigError(f"{where.rstrip('.') or 'settings'}: is a table of settings, not a value")
     unknown = [key for key in values if key not in hints]
     if unknown:
-        raise ConfigError(f"{where}{_word(unknown[0])}: no such setting; there are: {', '.join(hints)}")
+        key = _word(unknown[0])
+        near = difflib.get_close_matches(key, hints, 5, 0.5) or hints
+        listed = textwrap.shorten(", ".join(near), 400, placeholder=" ...")
+        raise ConfigError(f"{where}{key}: no such setting; there {'is' if len(near) == 1 else 'are'}: {listed}")
     built: dict[str, Any] = {}
     for key, value in values.items():
         hint, name = hints[key], f"{where}{key}"
