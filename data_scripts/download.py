@@ -194,6 +194,8 @@ def _wrong_with(member: tarfile.TarInfo, seen: set[str]) -> str | None:
     key = name.casefold()  # where capital letters don't count, one file would take the place of another
     if not member.isfile() and not member.isdir():
         return f"is a link to {_one_line(member.linkname)!r}" if member.linkname else "is neither a file nor a folder"
+    if member.issparse() or member.size < 0:
+        return "has holes, or no size"
     if posixpath.isabs(name) or name.split("/")[0] == ".." or "\\" in name or "\0" in name:
         return "points outside"
     if any(len(os.fsencode(part)) > 255 for part in name.split("/")):

@@ -14,7 +14,7 @@ from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, ModelError, first_line
 from speechrnn.inference import RunOptions, Session, session
 from speechrnn.pcm import checked
-from speechrnn.protobuf import node_without_input
+from speechrnn.protobuf import unfit_node
 
 DEFAULT_MODEL = "gru-12"
 MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
@@ -117,8 +117,8 @@ class Model:
         if WEIGHTS_ELSEWHERE in content:
             raise ModelError(f"{self.path}: has weights in another file: put them into this one")
         try:
-            if lacking := node_without_input(content):
-                raise ValueError(f"a node {lacking} lacks an input")
+            if unfit := unfit_node(content):
+                raise ValueError(unfit)
             loaded = session(content)
         except Exception as error:  # onnxruntime's exceptions have no common class of their own
             raise ModelError(f"{self.path}: is not an ONNX model that can be run ({first_line(error)})") from None

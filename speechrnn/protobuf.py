@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 
 MODEL_GRAPH, GRAPH_NODE, NODE_INPUT, NODE_OPERATOR = 7, 1, 1, 4  # field numbers of onnx.proto
-MAY_LACK_INPUTS = (b"GRU", b"LSTM", b"RNN")  # an input without a name is one that is left out
+MAY_LACK_INPUTS = {"GRU", "LSTM", "RNN"}  # an input without a name is one that is left out
+# What a model of ours may have: none of them repeats, or computes a size from other values than a shape's.
+_KINDS = """
+Abs Add BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv Cos DequantizeLinear Div Equal Exp Gather Gemm
+Greater Identity Less Log MatMul Max Min Mod Mul Neg Pad Pow QuantizeLinear Reciprocal ReduceMax ReduceMean ReduceSum
+Relu Reshape ScatterElements Shape Sigmoid Sin Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
+"""
+OPERATORS = MAY_LACK_INPUTS.union(_KINDS.split())
 VARINT, EIGHT_BYTES, MESSAGE, FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -49,10 +56,11 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
         raise ValueError("a field is cut off") from None
 
 
-def node_without_input(model: bytes) -> str | None:
-    """The operator of a node that lacks an input which it needs; None if there is none.
+def unfit_node(model: bytes) -> str | None:
+    """What is wrong with a node that shouldn't be run, in a few words; None if nothing is wrong with any.
 
-    onnxruntime 1.32 runs such a node all the same where it takes any number of inputs, and reads memory that isn't its.
+    onnxruntime 1.32 runs a node without an input where it takes any number of inputs, and reads memory that isn't its;
+    and it aborts on an Expand to a negative size. So only operators are let in that a model of ours may have.
 
     Raises
     ------
@@ -65,12 +73,14 @@ def node_without_input(model: bytes) -> str | None:
         for kind, node in fields(graph):
             if kind != GRAPH_NODE:
                 continue
-            inputs, operator = [], b""
+            inputs, operator = [], ""
             for number, content in fields(node):
                 if number == NODE_INPUT:
                     inputs.append(len(content))
                 elif number == NODE_OPERATOR:
-                    operator = bytes(content)
+                    operator = bytes(content).decode(errors="replace")
+            if operator not in OPERATORS:
+                return f"a node {operator[:40]} is of a kind that no model of speechrnn has"
             if 0 in inputs and operator not in MAY_LACK_INPUTS:
-                return operator.decode(errors="replace")
+                return f"a node {operator} lacks an input"
     return None

@@ -208,6 +208,7 @@ HOSTILE = {
     "a hard link": (special("yes/link", tarfile.LNKTYPE, "yes/a.wav"), b""),
     "a device": (special("yes/zero", tarfile.CHRTYPE), b""),
     "a pipe": (special("yes/pipe", tarfile.FIFOTYPE), b""),
+    "holes": (special("yes/holes.wav", tarfile.GNUTYPE_SPARSE), b"bad"),
     "an absolute name": ("/tmp/outside.wav", b"bad"),
     "a name outside": ("yes/../../outside.wav", b"bad"),
     "a name of Windows": ("yes\\..\\..\\outside.wav", b"bad"),
