@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,8 @@ import soundfile
 from speechrnn.training.corpus import BACKGROUND
 from speechrnn.training.partition import partition
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+pytest.register_assert_rewrite("tests.support")
+from tests.support.environment import SHARED, needs  # noqa: E402  what is rewritten is imported after it
 
 
 def pytest_configure(config):
@@ -69,14 +69,6 @@ def one_thread():
     with torch.random.fork_rng(devices=[]):
         yield
     torch.set_num_threads(threads)
-
-
-def needs(*programs):
-    """The path of the first of these programs; skips without any, but not in CI."""
-    path = next(filter(None, map(shutil.which, programs)), None)
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {programs[0]}")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import run
-from test_listen import clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
-from test_microphone import wait
 
 from speechrnn.cli import outputs
 from speechrnn.errors import InputError
 from speechrnn.spotter import Detection
+from tests.support.command_line import run
+from tests.support.sound_server import wait
+from tests.support.tone_model import clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="reads /proc")
 TELL = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps([sys.argv[2:], os.environ['SPEECHRNN_LABEL']]))"

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import typer
-from test_bad_input import refused
-from test_cli import run
-from test_validate import HELD_OUT, TRAINED, hum, little_of_everything, said
 
 from data_scripts import kinds
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training import corpus
 from speechrnn.training.partition import partition
+from tests.support.clips import HELD_OUT, TRAINED, hum, little_of_everything, said
+from tests.support.command_line import refused, run
 
 SECOND = SAMPLE_RATE
 SPEAKERS = [name for name in (f"so{number:04}" for number in range(60)) if partition(name) != "training"]

@@ -10,10 +10,6 @@ import onnx
 import pytest
 import soundfile
 import typer
-from test_cli import ROOT, command, run
-from test_export import saved
-from test_listen import RATE, model, said  # noqa: F401  # model is a fixture
-from test_network import recognizer
 
 import speechrnn
 from data_scripts import hints, make_stream, suspects, synthesize, teacher, validate
@@ -23,6 +19,9 @@ from speechrnn.cli.mirror import mirrored
 from speechrnn.errors import InputError
 from speechrnn.training import average, config, reach
 from speechrnn.training.run_folder import RunFolder
+from tests.support.command_line import ROOT, command, run
+from tests.support.networks import recognizer, saved
+from tests.support.tone_model import RATE, model, said  # noqa: F401  # model is a fixture
 
 
 def record(path, *words, **how):

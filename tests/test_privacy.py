@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import needs
 
 from speechrnn.training.corpus import BACKGROUND
 from speechrnn.training.partition import partition
+from tests.support.environment import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "examples" / "yes.wav"

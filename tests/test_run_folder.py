@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 import torch
 import typer
-from test_train import config_file, data_folder, speakers, start  # noqa: F401
 from typer.testing import CliRunner
 
 from speechrnn import audio
@@ -18,6 +17,7 @@ from speechrnn.cli.train import train
 from speechrnn.errors import InputError
 from speechrnn.training import average, checkpoint, config
 from speechrnn.training.data import TrainingData
+from tests.support.training import config_file, data_folder, speakers, start  # noqa: F401
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other rules")
 pytestmark = pytest.mark.usefixtures("one_thread")

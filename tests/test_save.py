@@ -10,14 +10,14 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from test_cli import run
-from test_listen import RATE, WORDS, clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
-from test_microphone import tone, wait
 
 from speechrnn import audio
 from speechrnn.cli import outputs
 from speechrnn.cli.outputs import Recording
 from speechrnn.spotter import Detection
+from tests.support.command_line import run
+from tests.support.sound_server import tone, wait
+from tests.support.tone_model import RATE, WORDS, clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
 
 SECOND = np.full(RATE, 0.25, np.float32)
 

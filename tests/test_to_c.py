@@ -11,28 +11,16 @@ import pytest
 import torch
 import typer
 from onnx import numpy_helper
-from test_bad_input import MODELS, refused
-from test_c_program import (
-    BLOCK,
-    CELLS,
-    Case,
-    edited,
-    heard_by,
-    int16,
-    need,
-    set_card,
-    untrained,
-)
-from test_cli import run
-from test_export import saved
-from test_model import sound
-from test_network import SMALL, recognizer
 
 import speechrnn
 from export import c_compiled, c_weights, to_c, to_onnx
 from export.c_source import Precision
 from speechrnn import files
 from speechrnn.training import config
+from tests.support.c_program import BLOCK, CELLS, Case, edited, heard_by, int16, need, set_card, untrained
+from tests.support.command_line import MODELS, refused, run
+from tests.support.networks import SMALL, recognizer, saved
+from tests.support.sound_kinds import sound
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
