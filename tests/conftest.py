@@ -27,6 +27,21 @@ def pytest_configure(config):
     os.environ["NUMBA_CACHE_DIR"] = str(config.cache.mkdir(f"numba-{worker}"))
 
 
+# What takes long to make, or needs a sound server, npm, a wheel or all clips: what uses one of these is slow.
+SLOW_FIXTURES = {
+    "alone", "finished", "installed", "onnxruntime_web", "page", "shipped_int8", "sink", "site", "streamed",
+    "validation_folder", "wheel",
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The second tier: `pytest -m slow`."""
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def validation_folder(tmp_path_factory):
     """The real clips of validation speakers, and background noise, in the Speech Commands layout."""

@@ -32,7 +32,7 @@ from tests.support.c_program import (
 from tests.support.command_line import ROOT
 from tests.support.sound_kinds import KINDS, sound
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 FILES = ["main.c", "speechrnn.c", "speechrnn.h"]
 ARM = "arm-linux-gnueabihf-gcc"

@@ -106,6 +106,7 @@ def test_a_plan_that_can_not_be_is_named(tmp_path, text, match):
     assert not (tmp_path / "out.md").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_is_trained_measured_and_not_done_twice(config_file, data_folder, tmp_path, monkeypatch):  # noqa: F811
     data = tmp_path / "data"
     data.mkdir()

@@ -85,6 +85,7 @@ def test_ctrl_c_ends_it_with_a_summary(model):
         assert 1.7 <= float(summary[1]) <= 2.6
 
 
+@pytest.mark.slow
 def test_a_file_in_real_time_takes_as_long_as_it_is(model, clip):
     start = time.monotonic()
     assert len(rows(run("listen", clip, "-m", model, "--realtime").stdout)) == 3
@@ -147,6 +148,7 @@ def test_what_was_heard_is_kept_with_a_label_track(model, clip, tmp_path):
     assert all(start == stop for start, stop, _ in labels)
 
 
+@pytest.mark.slow
 def test_a_recording_is_whole_even_if_the_program_is_killed(model, tmp_path):
     sound = said("yes")
     with listening("-", "-m", model, "--save", tmp_path / "heard.wav", stdin=subprocess.PIPE) as process:

@@ -281,6 +281,7 @@ def test_an_output_is_none_of_the_inputs(tmp_path, case, through):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_onnx_file_of_an_earlier_export_is_replaced_when_it_is_named(tmp_path):
     checkpoint = saved(tmp_path / "best.pt", recognizer("gru"))
     for _ in range(2):
@@ -363,6 +364,7 @@ def test_an_earlier_page_is_one_that_nobody_has_touched(tmp_path):
 # a run folder
 
 
+@pytest.mark.slow
 def test_a_run_does_not_take_the_folder_of_its_own_settings(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text((ROOT / "configs" / "speech-commands-12.toml").read_text())
@@ -371,6 +373,7 @@ def test_a_run_does_not_take_the_folder_of_its_own_settings(tmp_path):
     assert files(tmp_path) == {"config.toml": before}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["best.pt", "metrics.csv", "curves.png"])
 def test_a_run_does_not_take_a_folder_with_files_of_somebody_else(tmp_path, name):
     (tmp_path / name).write_bytes(b"mine")

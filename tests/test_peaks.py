@@ -490,6 +490,7 @@ int main(void)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refractory", [0.0, 0.02, 0.5])
 def test_a_c_program_can_hold_the_peak_that_python_gives(tmp_path, refractory):
     untrained(tmp_path)

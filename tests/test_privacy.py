@@ -115,6 +115,7 @@ accelerator = "cpu"
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_looks_up_nothing_and_leaves_nothing_at_home(tmp_path, door):
     home, work, trace = tmp_path / "home", tmp_path / "work", tmp_path / "trace"

@@ -137,6 +137,7 @@ def to_c_command(*arguments):
     return run(*arguments, start=lambda: typer.run(to_c.main))
 
 
+@pytest.mark.slow
 def test_the_command_writes_three_files_and_says_what_they_need(small, tmp_path):
     need("gcc")
     shown = to_c_command(small / "gru.onnx", tmp_path / "spot", "--weights", "int8", "--benchmark")
@@ -163,6 +164,7 @@ def test_too_few_equal_labels_on_real_clips_are_refused(small, validation_folder
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_files_beside_others(small, tmp_path):
     (tmp_path / "spot").mkdir()
     (tmp_path / "spot" / "Makefile").write_text("mine")
@@ -192,12 +194,14 @@ def test_the_compiler_is_the_one_of_the_environment(monkeypatch):
     assert c_compiled.compiler() is None
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_compile_is_not_written(small, tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "false")
     refused(to_c_command(small / "rnn.onnx", tmp_path / "spot"), "false", "compile")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_program_that_differs_from_the_file_is_not_written(small, tmp_path, monkeypatch):
     need("gcc")
     read = c_weights.read

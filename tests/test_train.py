@@ -169,6 +169,7 @@ def test_measuring_the_speed_beforehand_changes_nothing(finished, config_file, t
     assert same_run(tmp_path / "unmeasured", finished[0])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(finished, config_file, tmp_path):
     start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1").fit()
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
@@ -285,6 +286,7 @@ def test_consistency_without_twins_is_refused(config_file, tmp_path):
         start(config_file, tmp_path / "run", "train.consistency=1.0")
 
 
+@pytest.mark.slow
 def test_a_run_with_twins_learns_too(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", "augment.twins=true", "train.consistency=1.0")
     assert run.fit()["validation_accuracy"] > 0.6
@@ -323,6 +325,7 @@ def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
         start(config_file, tmp_path / "run", "train.batch_size=1000").fit()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *DIVERGING)
@@ -679,6 +682,7 @@ def test_two_processes_go_on_with_what_one_has_begun(alone, as_one, config_file,
     assert same_within_rounding(folder, alone[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
@@ -735,10 +739,12 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
     assert all(weight.dtype == torch.float32 for weight in run.recognizer.parameters())
 
 
+@pytest.mark.slow
 def test_a_run_in_mixed_precision_learns(config_file, tmp_path):
     assert start(config_file, tmp_path / "run", "train.precision=bf16-mixed").fit()["validation_accuracy"] > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["16-mixed", "32-true"])
 @pytest.mark.filterwarnings("ignore")  # on a CPU, Fabric takes bf16-mixed for 16-mixed, and says so
 def test_a_gradient_too_large_for_16_bits_is_no_divergence(config_file, tmp_path, precision):
