@@ -107,7 +107,7 @@ def test_a_plan_that_can_not_be_is_named(tmp_path, text, match):
 
 
 @pytest.mark.slow
-def test_a_plan_is_trained_measured_and_not_done_twice(config_file, data_folder, tmp_path, monkeypatch):  # noqa: F811
+def test_a_plan_is_trained_measured_and_not_done_twice(config_file, data_folder, tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.mkdir()
     (data / "speech_commands").symlink_to(data_folder)

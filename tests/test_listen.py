@@ -21,7 +21,7 @@ import speechrnn
 from speechrnn import audio
 from tests.support.command_line import ROOT, run
 from tests.support.sound_server import sound_server, tone, wait
-from tests.support.tone_model import RATE, WORDS, listening, pcm, rows, said
+from tests.support.tone_model import RATE, WORDS, clip, listening, model, pcm, rows, said  # noqa: F401  # fixtures among them
 
 # from files and pipes
 

@@ -46,7 +46,7 @@ def words_of(track):
 
 
 @pytest.fixture
-def spot(model, tmp_path):  # noqa: F811
+def spot(model, tmp_path):
     (tmp_path / "out").mkdir()
 
     def spot(*arguments, format="audacity", out=tmp_path / "out"):
@@ -174,12 +174,12 @@ def test_a_file_in_the_place_of_a_folder_is_refused_before_the_work(spot, tmp_pa
     assert files(tmp_path / "out") == {"mon": b"mine"}
 
 
-def test_overwrite_without_a_folder_says_what_it_is_about(model, tmp_path):  # noqa: F811
+def test_overwrite_without_a_folder_says_what_it_is_about(model, tmp_path):
     refused(run("spot", record(tmp_path / "x.wav", "yes"), "-m", model, "--overwrite"), "--output-folder")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names")
-def test_a_name_that_is_no_utf8_goes_into_the_file_as_it_is(model, tmp_path):  # noqa: F811
+def test_a_name_that_is_no_utf8_goes_into_the_file_as_it_is(model, tmp_path):
     name = os.fsdecode(b"caf\xe9.wav")
     shutil.copyfile(record(tmp_path / "x.wav", "yes"), tmp_path / name)
     (tmp_path / "out").mkdir()

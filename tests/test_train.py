@@ -34,7 +34,7 @@ from speechrnn.training.train import (
     learning_rate,
     predict,
 )
-from tests.support.training import start
+from tests.support.training import config_file, data_folder, start  # noqa: F401  # fixtures among them
 
 ROOT = Path(__file__).parents[1]
 DIVERGING = ["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"]
@@ -51,6 +51,14 @@ def finished(config_file, tmp_path_factory):
     run = start(config_file, folder)
     best = run.fit()
     return folder, best, run.console.file.getvalue()
+
+
+def fit(run, *, draws=False):
+    """Train without measuring the speed beforehand and without pictures: two thirds of a run as short as these."""
+    run._measure_rates = lambda: None
+    if not draws:
+        run._draw = lambda *_: None
+    return run.fit()
 
 
 def metrics(folder):
@@ -158,20 +166,19 @@ def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
 
 
 def test_the_same_seed_gives_the_same_run_with_workers_too(finished, config_file, tmp_path):
-    start(config_file, tmp_path / "again", "train.workers=1").fit()
+    fit(start(config_file, tmp_path / "again", "train.workers=1"))
     assert same_run(tmp_path / "again", finished[0])
 
 
 def test_measuring_the_speed_beforehand_changes_nothing(finished, config_file, tmp_path):
     run = start(config_file, tmp_path / "unmeasured")
-    run._measure_rates = lambda: None
-    run.fit()
+    fit(run)
     assert same_run(tmp_path / "unmeasured", finished[0])
 
 
 @pytest.mark.slow
 def test_another_seed_gives_another_run(finished, config_file, tmp_path):
-    start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1").fit()
+    fit(start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1"))
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
 
 
@@ -189,6 +196,7 @@ def killed(self, batch):
     return step(self, batch)
 
 train.Run._train_step = killed
+train.Run._measure_rates = lambda self: None
 train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), False, Console(quiet=True)).fit()
 """
 
@@ -216,7 +224,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_
     trained = []
     epoch = resumed._epoch
     resumed._epoch = lambda number: trained.append(number) or epoch(number)
-    resumed.fit()
+    fit(resumed)
     assert trained == [1]
     assert resumed.data.epoch == 1  # with the clips in the order of the second epoch
     assert same_run(folder, finished[0])
@@ -254,8 +262,8 @@ def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path,
         else:
             patch.setattr(run, "_draw", die)
         with pytest.raises(Killed):
-            run.fit()
-    start(config_file, folder, resume=True).fit()
+            fit(run, draws=True)
+    fit(start(config_file, folder, resume=True), draws=True)
     assert same_run(folder, finished[0])
     assert png_size(folder / "confusion.png") == png_size(finished[0] / "confusion.png")
 
@@ -289,16 +297,16 @@ def test_consistency_without_twins_is_refused(config_file, tmp_path):
 @pytest.mark.slow
 def test_a_run_with_twins_learns_too(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", "augment.twins=true", "train.consistency=1.0")
-    assert run.fit()["validation_accuracy"] > 0.6
+    assert fit(run)["validation_accuracy"] > 0.6
 
 
 def test_a_run_learns_from_teachers_of_other_kinds(finished, config_file, tmp_path):
     teacher = start(config_file, tmp_path / "teacher", "network.cell=none", "front_end.n_mels=32", "stream.rows=0")
-    teacher.fit()
+    fit(teacher)
     teachers = [(path / "best.pt").as_posix() for path in (finished[0], tmp_path / "teacher")]
     changes = f"train.teachers={json.dumps(teachers)}", "train.teacher_weight=0.5", "augment.mix_probability=0.3"
     run = start(config_file, tmp_path / "run", *changes)
-    assert run.fit()["validation_accuracy"] > 0.6
+    assert fit(run)["validation_accuracy"] > 0.6
 
 
 def test_a_teacher_that_is_not_there_is_one_line(config_file, tmp_path):
@@ -330,7 +338,7 @@ def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
 def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *DIVERGING)
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
-        run.fit()
+        fit(run)
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
@@ -413,7 +421,7 @@ STREAMS = ("stream.rows=2", "stream.seconds=3", "train.epochs=4")
 def streamed(config_file, tmp_path_factory):
     """A run on clips and sequences."""
     folder = tmp_path_factory.mktemp("runs") / "streams"
-    start(config_file, folder, *STREAMS).fit()
+    fit(start(config_file, folder, *STREAMS))
     return folder
 
 
@@ -434,7 +442,7 @@ def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, conf
     folder, settings = tmp_path / "killed", tmp_path / "streams.toml"
     settings.write_text(config.load(config_file, STREAMS).to_toml(), encoding="utf-8")
     killed(settings, folder)
-    start(config_file, folder, *STREAMS, resume=True).fit()
+    fit(start(config_file, folder, *STREAMS, resume=True))
     assert same_run(folder, streamed)
 
 
@@ -641,9 +649,9 @@ def as_one(data_folder):
 def alone(config_file, as_one, tmp_path_factory):
     """Run folders of one process after two epochs, and after a third one in another run."""
     two, three = (tmp_path_factory.mktemp("runs") / name for name in ("two", "three"))
-    start(config_file, two, *as_one, "train.epochs=2").fit()
+    fit(start(config_file, two, *as_one, "train.epochs=2"))
     shutil.copytree(two, three)
-    start(config_file, three, *as_one, "train.epochs=3", resume=True).fit()
+    fit(start(config_file, three, *as_one, "train.epochs=3", resume=True))
     return two, three
 
 
@@ -670,7 +678,7 @@ def test_two_processes_learn_what_one_learns(alone, as_one, config_file, tmp_pat
     assert min(png_size(folder / "confusion.png")) >= 300
     assert events(folder)["training_loss"].keys() == {0, 1}
     if how == "module":  # and one goes on with what two have begun
-        start(config_file, folder, *as_one, "train.epochs=3", resume=True).fit()
+        fit(start(config_file, folder, *as_one, "train.epochs=3", resume=True))
         assert same_within_rounding(folder, alone[1])
 
 
@@ -741,7 +749,7 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_in_mixed_precision_learns(config_file, tmp_path):
-    assert start(config_file, tmp_path / "run", "train.precision=bf16-mixed").fit()["validation_accuracy"] > 0.6
+    assert fit(start(config_file, tmp_path / "run", "train.precision=bf16-mixed"))["validation_accuracy"] > 0.6
 
 
 @pytest.mark.slow
@@ -758,8 +766,8 @@ def test_a_gradient_too_large_for_16_bits_is_no_divergence(config_file, tmp_path
 
     run._train_step = overflows
     if precision == "16-mixed":
-        run.fit()
+        fit(run)
         assert 0 < metrics(tmp_path / "run")[0]["gradient_norm_max"] < float("inf")
     else:
         with pytest.raises(ConfigError, match="diverged"):
-            run.fit()
+            fit(run)
