@@ -131,11 +131,11 @@ def test_a_program_is_run_for_each_word(model, clip, tmp_path):
 
 
 def test_a_program_that_takes_long_holds_nothing_up(model, clip, tmp_path):
-    with (tmp_path / "notes").open("wb") as notes:
-        start = time.monotonic()
-        with listening(clip, "-m", model, "--exec", "sleep 60", stderr=notes) as process:
-            assert process.wait(50) == 0
-        assert time.monotonic() - start < 50
+    with (
+        (tmp_path / "notes").open("wb") as notes,
+        listening(clip, "-m", model, "--exec", "sleep 60", stderr=notes) as process,
+    ):
+        assert process.wait(50) == 0  # before any of the programs can have ended
 
 
 def test_what_was_heard_is_kept_with_a_label_track(model, clip, tmp_path):
