@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import soundfile
 
 import speechrnn
 from speechrnn import audio
+from speechrnn.cli import feeds
 from tests.support.command_line import ROOT, run
 from tests.support.sound_server import sound_server, tone, wait
 from tests.support.tone_model import RATE, WORDS, clip, listening, model, pcm, rows, said  # noqa: F401  # fixtures among them
@@ -85,11 +87,13 @@ def test_ctrl_c_ends_it_with_a_summary(model):
         assert 1.7 <= float(summary[1]) <= 2.6
 
 
-@pytest.mark.slow
-def test_a_file_in_real_time_takes_as_long_as_it_is(model, clip):
-    start = time.monotonic()
+def test_a_file_in_real_time_takes_as_long_as_it_is(model, clip, monkeypatch):
+    """By a clock that goes on only while the command sleeps."""
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr(feeds, "time", clock)
     assert len(rows(run("listen", clip, "-m", model, "--realtime").stdout)) == 3
-    assert time.monotonic() - start >= 3.6
+    assert now[0] - 100.0 == pytest.approx(soundfile.info(clip).duration)
 
 
 def test_only_the_words_that_were_asked_for(model, clip):
