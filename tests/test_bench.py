@@ -27,6 +27,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 def test_every_figure_is_printed():
     command = [sys.executable, "-m", "speechrnn", "bench", "--json"]
     [row] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -86,6 +86,7 @@ def test_false_accepts_are_counted_in_the_kind_that_they_are_in(made):
     assert "no held-out sound of coffee orders, public places, ambience" in made["stderr"]
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_figures(data, made, tmp_path):
     again = command("--data", data, "--json", tmp_path / "again.json")
     assert again.stdout == made["stdout"]
