@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,8 @@ import soundfile
 from speechrnn.training.corpus import BACKGROUND
 from speechrnn.training.partition import partition
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+pytest.register_assert_rewrite("tests.support")
+from tests.support.environment import SHARED, needs  # noqa: E402  what is rewritten is imported after it
 
 
 def pytest_configure(config):
@@ -25,6 +25,21 @@ def pytest_configure(config):
     """
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     os.environ["NUMBA_CACHE_DIR"] = str(config.cache.mkdir(f"numba-{worker}"))
+
+
+# What takes long to make, or needs a sound server, npm, a wheel or all clips: what uses one of these is slow.
+SLOW_FIXTURES = {
+    "alone", "finished", "installed", "onnxruntime_web", "page", "shipped_int8", "sink", "site", "streamed",
+    "validation_folder", "wheel",
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The second tier: `pytest -m slow`."""
+    for item in items:
+        if SLOW_FIXTURES & set(item.fixturenames):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -69,14 +84,6 @@ def one_thread():
     with torch.random.fork_rng(devices=[]):
         yield
     torch.set_num_threads(threads)
-
-
-def needs(*programs):
-    """The path of the first of these programs; skips without any, but not in CI."""
-    path = next(filter(None, map(shutil.which, programs)), None)
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {programs[0]}")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from test_cli import ROOT
-from test_listen import said, write_tone_model
 
 import speechrnn
 from speechrnn import audio
 from speechrnn.errors import AudioError
+from tests.support.command_line import ROOT
+from tests.support.tone_model import said, write_tone_model
 
 YES = ROOT / "examples" / "yes.wav"
 

@@ -1,7 +1,5 @@
 """Augmentation is physics with numbers: rooms ring, lines pass a band, speed shifts pitch, noise has its level."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -18,35 +16,13 @@ from speechrnn.training.augment import (
     suppress,
 )
 from speechrnn.training.config import AugmentConfig, FrontEndConfig
-
-OFF = AugmentConfig(
-    shift_seconds=0.0, speed_probability=0.0, gate_probability=0.0, gain_probability=0.0, noise_probability=0.0,
-    room_probability=0.0, band_limit_probability=0.0, response_probability=0.0, eight_bit_probability=0.0,
-    dropout_probability=0.0,
-)  # fmt: skip
-SECOND = SAMPLE_RATE
-
+from tests.support.noise import SECOND, augmented, no_noise, noise_clips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def no_noise(rng, samples):
-    return None
-
-
 def hiss(rng, samples):
     return (0.1 * rng.standard_normal(samples)).astype(np.float32)
-
-
-def augmented(sounds, seed=0, noise=no_noise, length=None, tail=0, silent=None, beds=None, **changes):
-    silent = np.zeros(len(sounds), bool) if silent is None else silent
-    rng = np.random.default_rng(seed)
-    augment = Augment(replace(OFF, **changes))
-    return augment(rng, sounds, silent, noise, length or sounds.shape[1] + tail, tail, beds)[0]
-
-
-def noise_clips(rows, seed=0, level=0.05):
-    return level * torch.randn(rows, SECOND, generator=torch.Generator().manual_seed(seed))
 
 
 def tone(frequency, rows=1, level=0.3):

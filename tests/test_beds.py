@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import soundfile
 import typer
-from test_bad_input import refused
-from test_cli import run
 
 from data_scripts import beds
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.partition import partition
+from tests.support.command_line import refused, run
 
 TONES = {"training": 300.0, "held out": 3000.0}  # Hz: by it, one hears who talks in a bed
 

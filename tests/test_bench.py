@@ -11,15 +11,13 @@ import onnxruntime
 import pytest
 import torch
 import typer
-from test_bad_input import refused
-from test_cli import run
-from test_export import saved
-from test_network import recognizer
 
 import speechrnn
 from export import quantize, to_onnx
 from speechrnn.cli import bench
 from speechrnn.cli.bench import recurrent_stack
+from tests.support.command_line import refused, run
+from tests.support.networks import recognizer, saved
 
 TEXTS = {"model", "processor", "onnxruntime", "weights"}
 FIGURES = {
@@ -29,6 +27,7 @@ FIGURES = {
 }
 
 
+@pytest.mark.slow
 def test_every_figure_is_printed():
     command = [sys.executable, "-m", "speechrnn", "bench", "--json"]
     [row] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

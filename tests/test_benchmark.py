@@ -12,6 +12,7 @@ from export import benchmark
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_it_prints_a_ratio_for_each_measure():
     command = [sys.executable, "-m", "export.benchmark", "--clips", "10", "--rounds", "1"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,89 +1,41 @@
 """The C program says what the ONNX file says: probabilities, labels, detections; on every cell, chunk and processor."""
 
 import ctypes
-import json
-import os
 import re
-import shutil
 import subprocess
-import tempfile
-from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import ROOT
-from test_export import saved
-from test_model import KINDS, sound
-from test_network import recognizer
 
 import speechrnn
 from data_scripts.make_stream import make_stream
-from export import c_compiled, c_source, c_weights, to_c, to_onnx
+from export import c_compiled, c_source
 from export.c_source import Precision
 from speechrnn import spotter
-from speechrnn.model import Model
 from speechrnn.training.corpus import evaluation_clips
+from tests.support.c_program import (
+    BLOCK,
+    CELLS,
+    RATE,
+    STRICT,
+    Case,
+    heard_by,
+    int16,
+    need,
+    program,
+    untrained,
+    wandering,
+)
+from tests.support.command_line import ROOT
+from tests.support.sound_kinds import KINDS, sound
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
-RATE, BLOCK = 16_000, 320
 FILES = ["main.c", "speechrnn.c", "speechrnn.h"]
-CELLS = ("gru", "lstm", "rnn")
-STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 ARM = "arm-linux-gnueabihf-gcc"
-
-
-def need(*programs):
-    """Skip where one of them is missing; CI skips nothing."""
-    missing = [program for program in programs if not shutil.which(program)]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"{', '.join(missing)} missing: CI skips nothing")
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}")
-
-
-class Case:
-    """A model and its C program, which is made and compiled once."""
-
-    def __init__(self, path, precision=Precision.float32, **card):
-        self.precision = precision
-        with to_c.with_weights(Model(path), precision) as self.model:  # with int8, what export.quantize makes of it
-            self.model.card = replace(self.model.card, **card)
-            self.made = c_source.program(c_weights.read(self.model), self.model.card, precision, path.name)
-
-    @cached_property
-    def library(self):
-        need("gcc")
-        return c_compiled.Compiled(self.made, self.model.card, ["gcc"], (*STRICT, "-O3"))
-
-    def process(self, samples):
-        """Probabilities from a fresh start."""
-        self.library.reset()
-        return self.library.process(samples)
-
-    @cached_property
-    def spot(self):
-        """The program as an executable file."""
-        self._folder = tempfile.TemporaryDirectory()
-        return program(self, Path(self._folder.name))
-
-
-def program(case, folder, compiler="gcc", *flags):
-    need(compiler)
-    case.made.write(folder)
-    sources = [folder / name for name in case.made.files if name.endswith(".c")]
-    subprocess.run([compiler, *STRICT, *(flags or ["-O3"]), "-o", folder / "spot", *sources, "-lm"], check=True)
-    return folder / "spot"
-
-
-def int16(samples):
-    return np.clip(np.round(samples * 32768), -32768, 32767).astype("<i2")
 
 
 def spotted(program, samples, *arguments):
@@ -105,40 +57,6 @@ def assert_same(found, wanted, tolerance=1.1e-3):  # three decimals are printed
     np.testing.assert_allclose([p for *_, p in found], [p for *_, p in wanted], atol=tolerance)
 
 
-def edited(path, target, edit):
-    proto = onnx.load(path)
-    edit(proto)
-    onnx.save(proto, target)
-
-
-def set_card(**values):
-    def edit(proto):
-        card = json.loads(proto.metadata_props[0].value)
-        for key, value in values.items():
-            card[key] = {**card[key], **value} if isinstance(value, dict) and value else value
-        proto.metadata_props[0].value = json.dumps(card)
-
-    return edit
-
-
-def untrained(folder):
-    """Untrained networks as ONNX files, by cell; their thresholds lie where the posteriors of speech come and go."""
-
-    def quantile(smoothed):
-        return round(float(np.quantile(smoothed, 0.7)), 3)
-
-    for cell, seed in (("gru", 3), ("lstm", 3), ("rnn", 8)):
-        path = folder / f"{cell}.onnx"
-        to_onnx.export(saved(folder / f"{cell}.pt", recognizer(cell, seed)), path)
-        model = Model(path)
-        smoothed = spotter.smooth(model.posteriors(sound("speech", 10 * RATE, seed=2)), 5)
-        thresholds = {
-            w: round(float(np.quantile(smoothed[:, model.labels.index(w)], 0.7)), 3) for w in model.card.words
-        }
-        edited(path, path, set_card(thresholds=thresholds, hysteresis=0.95))
-    return folder
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return untrained(tmp_path_factory.mktemp("small"))
@@ -158,10 +76,6 @@ def gru(small):
 @pytest.fixture(scope="module", params=Precision)
 def shipped(request):
     return Case(speechrnn.load().path, request.param)
-
-
-def heard_by(model, samples):
-    return model.stream().process(samples[None])[0]
 
 
 # probabilities
@@ -206,13 +120,6 @@ def test_labels_are_those_of_the_onnx_file_on_real_clips(shipped, validation_fol
 
 
 # detections
-
-
-def wandering(seed, labels):
-    """Probabilities [300, labels] that come and go."""
-    walk = np.cumsum(np.random.default_rng(seed).normal(0.0, 0.7, (300, labels)), axis=0)
-    rows = np.exp(walk - walk.max(axis=1, keepdims=True))
-    return (rows / rows.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @settings(max_examples=60, deadline=None)
@@ -423,8 +330,3 @@ def test_nothing_in_the_program_is_double_or_allocated(shipped, tmp_path):
     used = {line.split()[-1] for line in listed.stdout.splitlines()} - {"_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
     assert used <= {"expf", "logf", "tanhf", "memcpy", "memmove", "memset"}
     assert not re.search(r"\bdouble\s+\w+\s*[;=\[]", shipped.made.files["speechrnn.c"])
-
-
-def test_a_block_takes_at_most_half_as_long_again_as_in_onnxruntime(shipped):
-    _, _, ratio = c_compiled.block_seconds(shipped.library, shipped.model)
-    assert 0.0 < ratio < 1.5

@@ -12,12 +12,6 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from test_bad_input import refused
-from test_cli import ROOT, run
-from test_make_stream import VALIDATION
-from test_model import sound
-from test_score import LABELS, WORDS, FakeModel, spoken
-from test_validate import little_of_everything, said
 
 import speechrnn
 from data_scripts import make_stream
@@ -27,6 +21,10 @@ from speechrnn.errors import InputError, ModelError
 from speechrnn.scoring import Heard, Label, Score, WordCounts, judge
 from speechrnn.spotter import Spotter
 from speechrnn.training.corpus import Clip
+from tests.support.clips import VALIDATION, little_of_everything, said
+from tests.support.command_line import ROOT, refused, run
+from tests.support.made_streams import LABELS, WORDS, FakeModel, spoken
+from tests.support.sound_kinds import sound
 
 # the temperature
 

@@ -10,10 +10,6 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import ROOT, run
-from test_doctor import GOOD
-from test_listen import rows, said, write_tone_model
-from test_microphone import Library
 
 import speechrnn
 from speechrnn import audio, channels, microphone
@@ -21,6 +17,9 @@ from speechrnn.channels import Mixer
 from speechrnn.cli.doctor import advice, hints
 from speechrnn.errors import AudioError, InputError, SoundWarning
 from speechrnn.microphone import Microphone
+from tests.support.command_line import ROOT, run
+from tests.support.sound_server import GOOD, Library
+from tests.support.tone_model import rows, said, write_tone_model
 
 RATE = 16_000
 YES = ROOT / "examples" / "yes.wav"

@@ -11,49 +11,17 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import matplotlib.image
 import numpy as np
 import pytest
 import soundfile
-from test_model import sound
 
 import speechrnn
 from speechrnn import cli
 from speechrnn.training.partition import partition
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def run(*arguments, stdin=b"", start=cli.run):
-    """The command in this process: exit code, stdout, stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    argv = ["speechrnn", *map(str, arguments)]
-    with (
-        mock.patch.object(sys, "argv", argv),
-        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as ended,
-    ):
-        start()
-    return SimpleNamespace(returncode=ended.value.code, stdout=out.getvalue(), stderr=err.getvalue())
-
-
-def command(*arguments, **how):
-    """The real command, `python -m speechrnn ...`, from wherever the tests run."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **how.pop("env", {})}
-    if "stdout" not in how:
-        how["capture_output"] = True
-    argv = [sys.executable, "-m", "speechrnn", *map(os.fsencode, arguments)]
-    return subprocess.run(argv, env=environment, **({"text": True} | how))
-
-
-def encoded(samples, rate=16_000, **how):
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, **({"format": "WAV"} | how))
-    return file.getvalue()
+from tests.support.command_line import ROOT, command, encoded, run
+from tests.support.sound_kinds import sound
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import shutil
 from dataclasses import dataclass, field
 
 import pytest
-from test_train import config_file, data_folder  # noqa: F401  two words, a high tone and a low one
-from test_validate import hum, said
 from typer.testing import CliRunner
 
 from data_scripts import compare
 from data_scripts.compare import app, clip_milliseconds, digest, found, read_plan, table
 from speechrnn.errors import ConfigError
 from speechrnn.training.config import Config, TrainConfig
+from tests.support.clips import hum, said
+from tests.support.training import config_file, data_folder  # noqa: F401  two words, a high tone and a low one
 
 PLAN = """
 config = "configs/gru-12.toml"
@@ -106,7 +106,8 @@ def test_a_plan_that_can_not_be_is_named(tmp_path, text, match):
     assert not (tmp_path / "out.md").exists()
 
 
-def test_a_plan_is_trained_measured_and_not_done_twice(config_file, data_folder, tmp_path, monkeypatch):  # noqa: F811
+@pytest.mark.slow
+def test_a_plan_is_trained_measured_and_not_done_twice(config_file, data_folder, tmp_path, monkeypatch):
     data = tmp_path / "data"
     data.mkdir()
     (data / "speech_commands").symlink_to(data_folder)

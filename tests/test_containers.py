@@ -10,11 +10,11 @@ import tracemalloc
 import numpy as np
 import pytest
 import soundfile
-from conftest import SHARED
-from test_audio import encoded, level_at, noise, refusal, tone, wav
 
 from speechrnn import audio, containers, media, mpeg
 from speechrnn.errors import AudioError
+from tests.support.environment import SHARED
+from tests.support.formats import encoded, level_at, noise, refusal, tone, wav
 
 CASES = SHARED.parent / "cases"
 ID3 = b"ID3\x03\0\0\0\0\x02\x2c" + bytes(300)

@@ -5,27 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_cli import command, run
-from test_listen import write_tone_model
-from test_microphone import sound_server, tone
 
-from speechrnn.cli.doctor import Finding, advice
-
-GOOD = Finding(
-    device="pulse",
-    host_api="ALSA",
-    native_rate=44_100,
-    seconds=5.0,
-    rms_dbfs=-30.0,
-    peak_dbfs=-12.0,
-    noise_floor_dbfs=-60.0,
-    clipped_share=0.0,
-    dc_offset=0.001,
-    exact_zeros=False,
-    dropped_blocks=0,
-    lost=False,
-    real_time_factor=0.01,
-)
+from speechrnn.cli.doctor import advice
+from tests.support.command_line import command, run
+from tests.support.sound_server import GOOD, sound_server, tone
+from tests.support.tone_model import write_tone_model
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import run
-from test_listen import clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
-from test_microphone import wait
 
 from speechrnn.cli import outputs
 from speechrnn.errors import InputError
 from speechrnn.spotter import Detection
+from tests.support.command_line import run
+from tests.support.sound_server import wait
+from tests.support.tone_model import clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="reads /proc")
 TELL = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps([sys.argv[2:], os.environ['SPEECHRNN_LABEL']]))"
@@ -106,7 +106,7 @@ def test_what_is_no_placeholder_is_refused_in_one_line(command):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_the_command_refuses_it_before_it_listens(model, clip):  # noqa: F811
+def test_the_command_refuses_it_before_it_listens(model, clip):
     shown = run("listen", clip, "-m", model, "--exec", "echo {word}")
     assert (shown.returncode, shown.stdout, shown.stderr.count("\n")) == (2, "", 1)
 
@@ -122,7 +122,7 @@ def test_a_label_that_no_program_can_be_given_is_told_and_takes_no_room(capsys, 
 
 
 @POSIX
-def test_what_runs_at_the_end_is_left_to_finish_also_by_ctrl_c(model, tmp_path):  # noqa: F811
+def test_what_runs_at_the_end_is_left_to_finish_also_by_ctrl_c(model, tmp_path):
     script = f"touch {tmp_path}/started; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done; touch {tmp_path}/finished"
     command = shlex.join(["sh", "-c", script])
     notes = (tmp_path / "notes").open("wb")

@@ -12,29 +12,22 @@ import torch
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import run
-from test_model import sound
-from test_network import recognizer
 
 import speechrnn
 from export import to_onnx
 from export.graph import build
 from speechrnn import card
 from speechrnn.errors import ModelError
-from speechrnn.training import checkpoint
 from speechrnn.training.config import Config
+from tests.support.command_line import run
+from tests.support.networks import recognizer, saved
+from tests.support.sound_kinds import sound
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 BLOCK = 320
 CELLS = ("gru", "lstm", "rnn")
 KINDS = ("noise", "tones", "speech", "silence and speech")
-
-
-def saved(path, model, **more):
-    content = {"weights": model.state_dict(), "config": model.config.to_dict(), "labels": list(model.labels)}
-    checkpoint.save(path, content | more)
-    return path
 
 
 @pytest.fixture(scope="module", params=CELLS)

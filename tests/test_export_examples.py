@@ -15,12 +15,12 @@ import onnx
 import pytest
 import soundfile
 import typer
-from conftest import needs
-from test_cli import command, run
 
 import speechrnn
 from export import quantize
 from speechrnn import audio
+from tests.support.command_line import command, run
+from tests.support.environment import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "export" / "examples"

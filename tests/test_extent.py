@@ -7,18 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from speechrnn.training.extent import FRAME, LONGEST_PAUSE, word_extent
-
-RATE = 16_000
-
-
-def burst(*stretches, seconds=1.0, level=0.3, floor=0.001, seed=0):
-    """Quiet noise [samples], in which the stretches (start, end in seconds) are loud."""
-    rng = np.random.default_rng(seed)
-    sound = floor * rng.standard_normal(round(seconds * RATE))
-    for start, end in stretches:
-        first, last = round(start * RATE), round(end * RATE)
-        sound[first:last] += level * rng.standard_normal(last - first)
-    return sound.astype(np.float32)
+from tests.support.clips import RATE, burst
 
 
 @settings(deadline=None, max_examples=40)

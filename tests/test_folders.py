@@ -8,8 +8,6 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from test_audio import encoded, noise, tone
-from test_cli import run
 
 from data_scripts.check import check
 from speechrnn import audio, folders, media, recordings
@@ -19,6 +17,8 @@ from speechrnn.training.config import DataConfig
 from speechrnn.training.data import clip_tensor
 from speechrnn.training.extent import takes
 from speechrnn.training.sounds import LongClips, Sounds
+from tests.support.command_line import run
+from tests.support.formats import encoded, noise, tone
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs links that anybody may make")
 

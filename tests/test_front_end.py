@@ -11,17 +11,12 @@ from hypothesis import strategies as st
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
+from tests.support.sound_kinds import sounds
 
 pytestmark = pytest.mark.filterwarnings("ignore:At least one mel filterbank", "ignore:Empty filters detected")
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def sounds(samples, seed=0, batch=1):
-    """Noise with a slope, as speech has one: low frequencies are loud and high ones 40 dB below."""
-    noise = torch.randn(batch, samples + 1, generator=torch.Generator().manual_seed(seed))
-    return (0.1 * (noise[:, 1:] + 0.97 * noise[:, :-1])).contiguous()
 
 
 def fresh_frames(front_end, audio):

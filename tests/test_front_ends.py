@@ -3,11 +3,11 @@
 import onnxruntime
 import pytest
 import torch
-from test_front_end import sounds
 
 from export.front_ends import WAYS, build, main, tone_above_noise, weight_bytes
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
+from tests.support.sound_kinds import sounds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 USED = next(name for name in WAYS if "used" in name)

@@ -9,17 +9,17 @@ from dataclasses import replace
 import onnx
 import pytest
 import typer
-from conftest import SHARED, needs
-from test_card import CARD, changed, refusal
-from test_cli import ROOT, command, run
-from test_export import recognizer, saved
-from test_web_modules import read_cards
 
 from export import c_weights, calibrate, to_onnx
 from speechrnn import card
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.model import Model, shipped
 from speechrnn.training import corpus
+from tests.support.cards import CARD, changed, refusal
+from tests.support.command_line import ROOT, command, run
+from tests.support.environment import SHARED, needs
+from tests.support.networks import recognizer, saved
+from tests.support.page import read_cards
 
 CASES = SHARED.parent / "cases"
 NOT_NAMES = {

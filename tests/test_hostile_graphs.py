@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from test_cli import ROOT, command, run
 
 import speechrnn.model
 from speechrnn.errors import ModelError
 from speechrnn.inference import MOST_MEMORY
 from speechrnn.model import Model, shipped
+from tests.support.command_line import ROOT, command, run
 
 YES = ROOT / "examples" / "yes.wav"
 

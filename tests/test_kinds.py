@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import typer
-from test_bad_input import refused
-from test_cli import run
-from test_validate import HELD_OUT, TRAINED, hum, little_of_everything, said
 
 from data_scripts import kinds
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training import corpus
 from speechrnn.training.partition import partition
+from tests.support.clips import HELD_OUT, TRAINED, hum, little_of_everything, said
+from tests.support.command_line import refused, run
 
 SECOND = SAMPLE_RATE
 SPEAKERS = [name for name in (f"so{number:04}" for number in range(60)) if partition(name) != "training"]
@@ -87,6 +86,7 @@ def test_false_accepts_are_counted_in_the_kind_that_they_are_in(made):
     assert "no held-out sound of coffee orders, public places, ambience" in made["stderr"]
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_figures(data, made, tmp_path):
     again = command("--data", data, "--json", tmp_path / "again.json")
     assert again.stdout == made["stdout"]

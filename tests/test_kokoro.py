@@ -70,6 +70,7 @@ def heard_pitch(sound):
     return np.median(librosa.yin(sound[said[0] : said[-1]], fmin=50, fmax=500, sr=16_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("voice", "pitch"), [("af_low", 100), ("bm_high", 300), ("af_low+bm_high", 200)])
 def test_a_voice_is_one_of_its_own_or_one_between_two(folder, voice, pitch):
     assert heard_pitch(kokoro.read(folder).speak("stop", voice, 1.0)) == pytest.approx(pitch, rel=0.02)
@@ -121,6 +122,7 @@ def test_it_is_slower_at_a_lower_speed_and_as_long_at_a_higher_pitch(folder):
     assert seconds(150, 80) == pytest.approx(seconds(150, 50), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_higher_pitch_is_higher(folder):
     low, high = (synthesize.speak("yes", "bm_high", 150, p, synthesize.Engine.kokoro, folder) for p in (20, 80))
     assert heard_pitch(high) == pytest.approx(heard_pitch(low) * 2 ** (60 / synthesize.OCTAVE), rel=0.02)

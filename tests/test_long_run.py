@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_bad_input import refused
-from test_cli import run
 
 import speechrnn
 from speechrnn import long_run
 from speechrnn.cli import bench
 from speechrnn.errors import InputError
 from speechrnn.model import shipped
+from tests.support.command_line import refused, run
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "examples" / "yes.wav"

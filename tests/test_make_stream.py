@@ -5,8 +5,6 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import run
-from test_extent import burst
 from typer import Typer
 
 from data_scripts import make_stream as script
@@ -15,11 +13,11 @@ from speechrnn import audio
 from speechrnn.scoring import read_labels
 from speechrnn.training.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
 from speechrnn.training.partition import partition
+from tests.support.clips import TRAINING, VALIDATION, burst
+from tests.support.command_line import run
 
 RATE = 16_000
 LABELS = task_labels("yes,no")
-VALIDATION = [name for name in (f"{i:08x}_nohash_0.wav" for i in range(400)) if partition(name) == "validation"]
-TRAINING = [name for name in (f"{i:08x}_nohash_0.wav" for i in range(40)) if partition(name) == "training"]
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs
-from test_audio import encoded, level_at, refusal, tone
 
 from speechrnn import audio
 from speechrnn.errors import AudioError
+from tests.support.environment import needs
+from tests.support.formats import encoded, level_at, refusal, tone
 
 try:
     import av

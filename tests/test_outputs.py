@@ -10,10 +10,6 @@ import onnx
 import pytest
 import soundfile
 import typer
-from test_cli import ROOT, command, run
-from test_export import saved
-from test_listen import RATE, model, said  # noqa: F401  # model is a fixture
-from test_network import recognizer
 
 import speechrnn
 from data_scripts import hints, make_stream, suspects, synthesize, teacher, validate
@@ -23,6 +19,9 @@ from speechrnn.cli.mirror import mirrored
 from speechrnn.errors import InputError
 from speechrnn.training import average, config, reach
 from speechrnn.training.run_folder import RunFolder
+from tests.support.command_line import ROOT, command, run
+from tests.support.networks import recognizer, saved
+from tests.support.tone_model import RATE, model, said  # noqa: F401  # model is a fixture
 
 
 def record(path, *words, **how):
@@ -47,7 +46,7 @@ def words_of(track):
 
 
 @pytest.fixture
-def spot(model, tmp_path):  # noqa: F811
+def spot(model, tmp_path):
     (tmp_path / "out").mkdir()
 
     def spot(*arguments, format="audacity", out=tmp_path / "out"):
@@ -175,12 +174,12 @@ def test_a_file_in_the_place_of_a_folder_is_refused_before_the_work(spot, tmp_pa
     assert files(tmp_path / "out") == {"mon": b"mine"}
 
 
-def test_overwrite_without_a_folder_says_what_it_is_about(model, tmp_path):  # noqa: F811
+def test_overwrite_without_a_folder_says_what_it_is_about(model, tmp_path):
     refused(run("spot", record(tmp_path / "x.wav", "yes"), "-m", model, "--overwrite"), "--output-folder")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="such names")
-def test_a_name_that_is_no_utf8_goes_into_the_file_as_it_is(model, tmp_path):  # noqa: F811
+def test_a_name_that_is_no_utf8_goes_into_the_file_as_it_is(model, tmp_path):
     name = os.fsdecode(b"caf\xe9.wav")
     shutil.copyfile(record(tmp_path / "x.wav", "yes"), tmp_path / name)
     (tmp_path / "out").mkdir()
@@ -282,6 +281,7 @@ def test_an_output_is_none_of_the_inputs(tmp_path, case, through):
     assert files(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_onnx_file_of_an_earlier_export_is_replaced_when_it_is_named(tmp_path):
     checkpoint = saved(tmp_path / "best.pt", recognizer("gru"))
     for _ in range(2):
@@ -364,6 +364,7 @@ def test_an_earlier_page_is_one_that_nobody_has_touched(tmp_path):
 # a run folder
 
 
+@pytest.mark.slow
 def test_a_run_does_not_take_the_folder_of_its_own_settings(tmp_path):
     config = tmp_path / "config.toml"
     config.write_text((ROOT / "configs" / "speech-commands-12.toml").read_text())
@@ -372,6 +373,7 @@ def test_a_run_does_not_take_the_folder_of_its_own_settings(tmp_path):
     assert files(tmp_path) == {"config.toml": before}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["best.pt", "metrics.csv", "curves.png"])
 def test_a_run_does_not_take_a_folder_with_files_of_somebody_else(tmp_path, name):
     (tmp_path / name).write_bytes(b"mine")

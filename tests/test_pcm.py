@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from test_listen import said
-from test_stdin import PLAIN, RATE, encoded, raw
 
 from speechrnn import audio, pcm
 from speechrnn.errors import InputError
+from tests.support.pipes import PLAIN, RATE, encoded, raw
+from tests.support.tone_model import said
 
 
 @pytest.mark.parametrize(("encoding", "subtype"), PLAIN.items())

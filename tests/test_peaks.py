@@ -13,17 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 import typer
-from conftest import needs
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from test_bad_input import refused
-from test_c_program import STRICT, Case, untrained, wandering
-from test_cli import run
-from test_listen import RATE, WORDS, said, tone, write_tone_model
-from test_score import FakeModel, score, write
-from test_spotter import BLOCK, CARD, LABELS, at_once, script, sound_of, sound_of_stretches, spotter, stretches
-from test_web_modules import by_node, random_posteriors
 
 import speechrnn
 from export import listen_picture
@@ -35,6 +27,24 @@ from speechrnn.cli.view import BAR_WIDTH, HOLD_SECONDS, View, WordBar
 from speechrnn.near_misses import GONE, NEAR
 from speechrnn.scoring import Heard, Label, judge
 from speechrnn.spotter import Detection, Spotter, smooth
+from tests.support.c_program import STRICT, Case, untrained, wandering
+from tests.support.command_line import refused, run
+from tests.support.environment import needs
+from tests.support.made_streams import FakeModel, score, write
+from tests.support.page import by_node, random_posteriors
+from tests.support.posteriors import (
+    BLOCK,
+    CARD,
+    LABELS,
+    at_once,
+    script,
+    sound_of,
+    sound_of_stretches,
+    spotter,
+    stretches,
+)
+from tests.support.sound_server import tone
+from tests.support.tone_model import RATE, WORDS, said, write_tone_model
 
 
 def in_pieces(hearing, sound, sizes):
@@ -480,6 +490,7 @@ int main(void)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refractory", [0.0, 0.02, 0.5])
 def test_a_c_program_can_hold_the_peak_that_python_gives(tmp_path, refractory):
     untrained(tmp_path)

@@ -15,7 +15,6 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import ROOT, command, run
 
 from speechrnn import audio, microphone
 from speechrnn.__main__ import main
@@ -23,6 +22,7 @@ from speechrnn.cli import spot
 from speechrnn.errors import InputError
 from speechrnn.model import Model, shipped
 from speechrnn.text import label_fault, printable
+from tests.support.command_line import ROOT, command, run
 
 YES = ROOT / "examples" / "yes.wav"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import needs
 
 from speechrnn.training.corpus import BACKGROUND
 from speechrnn.training.partition import partition
+from tests.support.environment import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "examples" / "yes.wav"
@@ -115,6 +115,7 @@ accelerator = "cpu"
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_a_door_looks_up_nothing_and_leaves_nothing_at_home(tmp_path, door):
     home, work, trace = tmp_path / "home", tmp_path / "work", tmp_path / "trace"

@@ -13,16 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
-from test_bad_input import MODELS, refused
-from test_cli import run
-from test_export import saved
-from test_model import sound
-from test_network import recognizer
 
 import speechrnn
 from export import comparison, family, quantize, to_onnx
 from export.quantize import Weights
 from speechrnn import audio
+from tests.support.command_line import MODELS, refused, run
+from tests.support.networks import recognizer, saved
+from tests.support.sound_kinds import sound
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 import torch
 import typer
-from test_train import config_file, data_folder, speakers, start  # noqa: F401
 from typer.testing import CliRunner
 
 from speechrnn import audio
@@ -18,6 +17,7 @@ from speechrnn.cli.train import train
 from speechrnn.errors import InputError
 from speechrnn.training import average, checkpoint, config
 from speechrnn.training.data import TrainingData
+from tests.support.training import config_file, data_folder, speakers, start  # noqa: F401
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other rules")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,7 +37,7 @@ def assert_refused(shown, *named):
 
 
 @pytest.fixture(scope="module")
-def finished(config_file, tmp_path_factory):  # noqa: F811
+def finished(config_file, tmp_path_factory):
     """A run folder after one epoch."""
     folder = tmp_path_factory.mktemp("runs") / "tones"
     start(config_file, folder, FEW_STEPS, "train.epochs=1").fit()
@@ -54,7 +54,7 @@ def copied(finished, tmp_path):
 
 @POSIX
 @pytest.mark.parametrize("place", ["file", "file/run", "n" * 300, "loop", "loop/run", "file/a/b"])
-def test_a_run_folder_that_cannot_be_is_named_before_anything_is_read(config_file, tmp_path, place):  # noqa: F811
+def test_a_run_folder_that_cannot_be_is_named_before_anything_is_read(config_file, tmp_path, place):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "loop").symlink_to("loop")
     shown = command(config_file, "--run-folder", tmp_path / place, "--set", "data.folder=missing")
@@ -62,7 +62,7 @@ def test_a_run_folder_that_cannot_be_is_named_before_anything_is_read(config_fil
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_run_folder_that_may_not_be_written_is_named(config_file, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_folder_that_may_not_be_written_is_named(config_file, tmp_path, monkeypatch):
     monkeypatch.setattr(
         os, "access", lambda path, mode: not mode & os.W_OK
     )  # who runs tests as root may write anywhere
@@ -71,19 +71,19 @@ def test_a_run_folder_that_may_not_be_written_is_named(config_file, tmp_path, mo
 
 
 @POSIX
-def test_a_link_that_leads_nowhere_is_no_run_folder(config_file, tmp_path):  # noqa: F811
+def test_a_link_that_leads_nowhere_is_no_run_folder(config_file, tmp_path):
     (tmp_path / "link").symlink_to("missing")
     with pytest.raises(InputError, match=str(tmp_path / "link")):
         start(config_file, tmp_path / "link").fit()
 
 
 @POSIX
-def test_a_run_folder_that_is_not_utf_8_is_refused(config_file, tmp_path):  # noqa: F811
+def test_a_run_folder_that_is_not_utf_8_is_refused(config_file, tmp_path):
     with pytest.raises(InputError, match="UTF-8"):
         start(config_file, tmp_path / os.fsdecode(b"\xff"))
 
 
-def test_the_name_of_a_run_is_no_way_out_of_the_folder_of_runs(config_file, tmp_path, monkeypatch):  # noqa: F811
+def test_the_name_of_a_run_is_no_way_out_of_the_folder_of_runs(config_file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_refused(command(config_file, "--set", "name=../../x"), "name: ../../x")
 
@@ -91,7 +91,7 @@ def test_the_name_of_a_run_is_no_way_out_of_the_folder_of_runs(config_file, tmp_
 # what it goes on from
 
 
-def test_a_copied_best_checkpoint_is_not_resumed(config_file, copied):  # noqa: F811
+def test_a_copied_best_checkpoint_is_not_resumed(config_file, copied):
     shutil.copy(copied / "best.pt", copied / "last.pt")
     shown = command(config_file, "--run-folder", copied, "--resume")
     assert_refused(shown, copied / "last.pt", "train.start_from")
@@ -133,7 +133,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_a_checkpoint_that_does_not_fit_is_not_resumed(config_file, copied, damage):  # noqa: F811
+def test_a_checkpoint_that_does_not_fit_is_not_resumed(config_file, copied, damage):
     torch.save(damage(checkpoint.read(copied / "last.pt")), copied / "last.pt")
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=re.escape(str(copied / "last.pt"))) as caught:
@@ -187,7 +187,7 @@ def test_a_mean_of_a_damaged_checkpoint_is_refused(finished, tmp_path):
 
 
 @pytest.mark.parametrize("which", ["missing.pt", "foreign.pt", "other.pt", "folder", "n" * 300])
-def test_a_start_from_what_is_none_is_named(config_file, finished, tmp_path, which):  # noqa: F811
+def test_a_start_from_what_is_none_is_named(config_file, finished, tmp_path, which):
     (tmp_path / "folder").mkdir()
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "foreign.pt")
     torch.save(DAMAGED["network"](checkpoint.read(finished / "best.pt")), tmp_path / "other.pt")
@@ -212,7 +212,7 @@ def largest_file(size):
 
 
 @POSIX
-def test_a_run_goes_on_after_a_full_disk_and_with_its_settings_edited(config_file, copied, capfd):  # noqa: F811
+def test_a_run_goes_on_after_a_full_disk_and_with_its_settings_edited(config_file, copied, capfd):
     before = {name: (copied / name).read_bytes() for name in ("last.pt", "best.pt", "metrics.csv")}
     for size in (100, 20_000):  # settings; checkpoint
         run = start(config_file, copied, FEW_STEPS, "train.epochs=2", resume=True)
@@ -229,7 +229,7 @@ def test_a_run_goes_on_after_a_full_disk_and_with_its_settings_edited(config_fil
 
 
 @POSIX
-def test_a_full_disk_under_tensorboard_is_one_line(config_file, copied, capfd):  # noqa: F811
+def test_a_full_disk_under_tensorboard_is_one_line(config_file, copied, capfd):
     run = start(config_file, copied, FEW_STEPS, "train.epochs=2", resume=True)
     run._prepare()
     run._prepare = lambda: None
@@ -242,7 +242,7 @@ def test_a_full_disk_under_tensorboard_is_one_line(config_file, copied, capfd): 
 
 
 @pytest.mark.parametrize("twins", [False, True])
-def test_a_batch_that_is_too_large_is_told_what_would_do(config_file, tmp_path, twins):  # noqa: F811
+def test_a_batch_that_is_too_large_is_told_what_would_do(config_file, tmp_path, twins):
     overrides = [f"augment.twins={str(twins).lower()}", "train.batch_size=60000"]
     run = start(config_file, tmp_path / "run", *overrides)
     with pytest.raises(InputError, match=r"train\.batch_size: 60000 .* has (\d+) clips: (\d+) or less") as caught:
@@ -255,8 +255,8 @@ def test_a_batch_that_is_too_large_is_told_what_would_do(config_file, tmp_path, 
 
 @pytest.mark.parametrize("kept", ["nothing", "other words"])
 def test_no_clip_to_validate_with_is_known_before_sound_is_read(
-    config_file,  # noqa: F811
-    data_folder,  # noqa: F811
+    config_file,
+    data_folder,
     tmp_path,
     monkeypatch,
     kept,
@@ -285,7 +285,7 @@ def test_no_clip_to_validate_with_is_known_before_sound_is_read(
         ("data.task=high,absent", "data.task: .* absent"),
     ],
 )
-def test_a_folder_without_what_is_needed_is_named(config_file, tmp_path, override, named):  # noqa: F811
+def test_a_folder_without_what_is_needed_is_named(config_file, tmp_path, override, named):
     with pytest.raises(InputError, match=named) as caught:
         start(config_file, tmp_path / "run", override).fit()
     assert "\n" not in str(caught.value)

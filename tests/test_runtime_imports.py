@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from test_cli import ROOT
 
 from speechrnn.cli import VERBS as VERBS_OF_THE_COMMAND
 from speechrnn.training.partition import partition
+from tests.support.command_line import ROOT
 
 # Whoever asks for one of these, even in a `try`, fails.
 REFUSE = """

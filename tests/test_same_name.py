@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from test_listen import listening, rows, said, write_tone_model
-from test_microphone import sound_server, wait
 
 from speechrnn import microphone
 from speechrnn.errors import MicrophoneError, SoundWarning
 from speechrnn.microphone import Device, Identity, Microphone, choose
+from tests.support.sound_server import sound_server, wait
+from tests.support.tone_model import listening, rows, said, write_tone_model
 
 TWIN = Device(3, "Microphone (USB Audio)", "MME", 44_100, 1, False)
 OTHER = Device(0, "Line In (Realtek)", "MME", 44_100, 2, True)

@@ -10,14 +10,14 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from test_cli import run
-from test_listen import RATE, WORDS, clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
-from test_microphone import tone, wait
 
 from speechrnn import audio
 from speechrnn.cli import outputs
 from speechrnn.cli.outputs import Recording
 from speechrnn.spotter import Detection
+from tests.support.command_line import run
+from tests.support.sound_server import tone, wait
+from tests.support.tone_model import RATE, WORDS, clip, listening, model, pcm, said  # noqa: F401  # fixtures among them
 
 SECOND = np.full(RATE, 0.25, np.float32)
 
@@ -39,7 +39,7 @@ def labels(path):
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("source", ["junk.wav", "missing.wav", "-"])
-def test_nothing_is_made_and_nothing_emptied_before_a_sound_is_heard(model, tmp_path, source, there):  # noqa: F811
+def test_nothing_is_made_and_nothing_emptied_before_a_sound_is_heard(model, tmp_path, source, there):
     (tmp_path / "junk.wav").write_text("no sound at all")
     keep = tmp_path / "keep.wav"
     if there:
@@ -56,7 +56,7 @@ def test_empty_pieces_are_no_sound(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_each_start_has_a_file_of_its_own_and_says_which(model, clip, tmp_path):  # noqa: F811
+def test_each_start_has_a_file_of_its_own_and_says_which(model, clip, tmp_path):
     folder = tmp_path / "kept"
     folder.mkdir()
     for number in (1, 2, 3):
@@ -114,7 +114,7 @@ def test_a_full_wav_goes_on_in_the_next_one_with_labels_counted_from_there(tmp_p
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGKILL")
-def test_killed_at_any_moment_the_recording_is_whole_and_has_its_track(model, tmp_path):  # noqa: F811
+def test_killed_at_any_moment_the_recording_is_whole_and_has_its_track(model, tmp_path):
     """Pieces of a fortieth of a second, so that there are many moments between sound and header."""
     sound = np.concatenate([said("yes"), tone(WORDS["no"], 0.4, RATE).astype(np.float32)])
     rng = random.Random(0)
@@ -136,7 +136,7 @@ def test_killed_at_any_moment_the_recording_is_whole_and_has_its_track(model, tm
     assert not [name for name in names(tmp_path) if name.endswith(".part")]
 
 
-def test_two_that_listen_at_once_do_not_mix(model, tmp_path):  # noqa: F811
+def test_two_that_listen_at_once_do_not_mix(model, tmp_path):
     """Each says its own word five times over: a WAV with one word has a track with that word alone."""
     with (
         listening("-", "-m", model, "--save", tmp_path / "keep.wav", stdin=subprocess.PIPE) as first,
@@ -159,7 +159,7 @@ def test_two_that_listen_at_once_do_not_mix(model, tmp_path):  # noqa: F811
     assert found == {"yes", "no"}
 
 
-def test_what_is_listened_to_is_not_written(model, clip, tmp_path):  # noqa: F811
+def test_what_is_listened_to_is_not_written(model, clip, tmp_path):
     (tmp_path / "link.wav").symlink_to(clip)
     before = clip.read_bytes()
     for name in (clip, tmp_path / "link.wav"):

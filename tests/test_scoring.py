@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_score import WORDS, FakeModel, spoken
 
 from speechrnn.errors import InputError
 from speechrnn.scoring import HIT_SECONDS, Heard, Label, Score, det_curve, judge, read_labels, score, write_labels
 from speechrnn.spotter import Detection, Spotter
+from tests.support.made_streams import WORDS, FakeModel, spoken
 
 times = st.integers(0, 4000).map(lambda step: step / 64)  # sums of such numbers are exact
 words = st.sampled_from([*WORDS, "_unknown_", "house"])

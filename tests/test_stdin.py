@@ -9,39 +9,22 @@ import threading
 
 import numpy as np
 import pytest
-import soundfile
 import soxr
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from test_cli import ROOT, command, run
-from test_listen import listening, rows, said, write_tone_model
-from test_microphone import tone, wait
 
 from speechrnn import audio, pcm, pipes
 from speechrnn.errors import AudioError
 from speechrnn.signatures import recognised
-
-RATE = 16_000
-PLAIN = {  # of WAV: subtype as libsndfile calls it
-    "u8": "PCM_U8", "s16le": "PCM_16", "s24le": "PCM_24", "s32le": "PCM_32", "f32le": "FLOAT", "f64le": "DOUBLE",
-    "alaw": "ALAW", "mulaw": "ULAW",
-}  # fmt: skip
+from tests.support.command_line import ROOT, command, run
+from tests.support.pipes import PLAIN, RATE, encoded, raw
+from tests.support.sound_server import tone, wait
+from tests.support.tone_model import listening, rows, said, write_tone_model
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return write_tone_model(tmp_path_factory.mktemp("model") / "tones.onnx")
-
-
-def encoded(samples, rate=RATE, format="WAV", subtype="PCM_16"):
-    file = io.BytesIO()
-    soundfile.write(file, samples, rate, format=format, subtype=subtype)
-    return file.getvalue()
-
-
-def raw(samples, rate, subtype):
-    """Without a header."""
-    return encoded(samples, rate, "RAW", subtype)
 
 
 def endless(wav, size=0xFFFF_FFFF):

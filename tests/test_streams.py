@@ -42,6 +42,7 @@ def one_line(done):
     return lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_results_that_cannot_go_anywhere_are_told_in_one_line(verb):
     closed, full = run(VERBS[verb], ">&-"), run(VERBS[verb], ">/dev/full")
@@ -73,6 +74,7 @@ def test_nobody_reading_is_no_error(verb):
     assert b"Exception" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
 @pytest.mark.parametrize("name", ["żółć 😀.wav", os.fsdecode(b"caf\xe9.wav")], ids=["unicode", "no unicode"])
 def test_a_name_that_the_encoding_cannot_hold_is_written_all_the_same(tmp_path, encoding, name):
@@ -117,6 +119,7 @@ def started(arguments):
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("milliseconds", [0, 50, 100, 150, 200, 300, 500])
 @pytest.mark.parametrize("arguments", [["listen", "-"], ["classify", "-"], ["bench"]], ids=lambda value: value[0])
 def test_an_interrupt_in_the_first_half_second_leaves_no_traceback(arguments, milliseconds):
@@ -130,6 +133,7 @@ def test_an_interrupt_in_the_first_half_second_leaves_no_traceback(arguments, mi
     assert out == b""
 
 
+@pytest.mark.slow
 def test_interrupts_one_after_the_other_end_listening_well(tmp_path):
     sound, rate = soundfile.read(CLIP)
     soundfile.write(tmp_path / "long.wav", sound, 2 * rate)  # is resampled

@@ -24,13 +24,11 @@ from speechrnn.training.hints import NO_HINTS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits
 from speechrnn.training.whisper import BANDS, POSITIONS, Whisper
+from tests.support.teachers import CPU, LABELS, SMALL, saved
 
-LABELS = task_labels("yes,no")
 FRONT_END = FrontEndConfig(n_fft=400, n_mels=BANDS, f_min=0.0, f_max=8000.0, log_offset=1e-10, mel_scale="slaney")
-SMALL = NetworkConfig(first_channels=4, channels=4, residual_layers=0, features=8, hidden_size=8, layers=1, dropout=0.0)
 ENCODER = NetworkConfig(cell="whisper", hidden_size=128, layers=2)
 CLIP = 22_400
-CPU = torch.device("cpu")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,16 +39,6 @@ def encoder(seed=0, layers=ENCODER.layers):
     for parameter in network.parameters():  # no two alike, those that begin as zeros or ones too
         parameter.data += 0.01 * torch.randn(parameter.shape)
     return network
-
-
-def saved(path, labels=LABELS, seed=0, **settings):
-    """A small recognizer as a checkpoint."""
-    torch.manual_seed(seed)
-    config = Config(network=SMALL, **settings)
-    recognizer = Recognizer(config, labels)
-    content = {"weights": recognizer.state_dict(), "config": config.to_dict(), "labels": list(labels)}
-    checkpoint.save(path, content)
-    return str(path)
 
 
 def objective(teachers=(), weight=0.7, mix_probability=0.0, seed=1):

@@ -11,28 +11,16 @@ import pytest
 import torch
 import typer
 from onnx import numpy_helper
-from test_bad_input import MODELS, refused
-from test_c_program import (
-    BLOCK,
-    CELLS,
-    Case,
-    edited,
-    heard_by,
-    int16,
-    need,
-    set_card,
-    untrained,
-)
-from test_cli import run
-from test_export import saved
-from test_model import sound
-from test_network import SMALL, recognizer
 
 import speechrnn
 from export import c_compiled, c_weights, to_c, to_onnx
 from export.c_source import Precision
 from speechrnn import files
 from speechrnn.training import config
+from tests.support.c_program import BLOCK, CELLS, Case, edited, heard_by, int16, need, set_card, untrained
+from tests.support.command_line import MODELS, refused, run
+from tests.support.networks import SMALL, recognizer, saved
+from tests.support.sound_kinds import sound
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -149,6 +137,7 @@ def to_c_command(*arguments):
     return run(*arguments, start=lambda: typer.run(to_c.main))
 
 
+@pytest.mark.slow
 def test_the_command_writes_three_files_and_says_what_they_need(small, tmp_path):
     need("gcc")
     shown = to_c_command(small / "gru.onnx", tmp_path / "spot", "--weights", "int8", "--benchmark")
@@ -175,6 +164,7 @@ def test_too_few_equal_labels_on_real_clips_are_refused(small, validation_folder
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_files_beside_others(small, tmp_path):
     (tmp_path / "spot").mkdir()
     (tmp_path / "spot" / "Makefile").write_text("mine")
@@ -204,12 +194,14 @@ def test_the_compiler_is_the_one_of_the_environment(monkeypatch):
     assert c_compiled.compiler() is None
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_compile_is_not_written(small, tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "false")
     refused(to_c_command(small / "rnn.onnx", tmp_path / "spot"), "false", "compile")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_program_that_differs_from_the_file_is_not_written(small, tmp_path, monkeypatch):
     need("gcc")
     read = c_weights.read

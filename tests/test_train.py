@@ -17,11 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
-from rich.console import Console
 
-from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.spotter import clearest
 from speechrnn.training import checkpoint, config
@@ -31,108 +28,20 @@ from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS, digests
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import clip_logits
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import Sounds
 from speechrnn.training.train import (
-    Run,
     gradient_norms,
     learning_rate,
     predict,
 )
+from tests.support.training import config_file, data_folder, start  # noqa: F401  # fixtures among them
 
 ROOT = Path(__file__).parents[1]
 DIVERGING = ["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"]
 LABELS = ["high", "low", "_unknown_", "_silence_"]
-SETTINGS = """
-name = "tones"
-tail_seconds = 0.04
-
-[network]
-first_channels = 4
-channels = 12
-residual_layers = 1
-features = 16
-hidden_size = 24
-layers = 2
-dropout = 0.1
-
-[data]
-folder = {folder}
-task = "high,low"
-unknown_share = 1.0
-silence_share = 0.5
-
-[augment]
-shift_seconds = 0.1
-speed_probability = 0.1
-speed_range = 0.05
-gate_probability = 0.0
-gain_probability = 0.1
-gain_low_db = -6.0
-noise_probability = 0.3
-snr_low_db = 20.0
-room_probability = 0.1
-band_limit_probability = 0.05
-eight_bit_probability = 0.05
-frequency_masks = 1
-frequency_mask_bands = 3
-time_masks = 1
-time_mask_frames = 5
-long_batch_probability = 0.1
-
-[stream]
-rows = 0
-
-[train]
-epochs = 2
-batch_size = 8
-learning_rate = 0.008
-average_decay = 0.5
-workers = 0
-threads = 1
-seed = 7
-accelerator = "cpu"
-"""
-
-
-def speakers(part, count):
-    names = (f"{number:08x}" for number in range(10_000))
-    return [name for name in names if partition(f"{name}_nohash_0.wav") == part][:count]
-
-
-@pytest.fixture(scope="module")
-def data_folder(tmp_path_factory):
-    """Two words, a high tone and a low one; a third, noise in bursts, is no word of the task."""
-    root = tmp_path_factory.mktemp("speech_commands")
-    rng = np.random.default_rng(0)
-    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    for word in ("high", "low", "bursts"):
-        (root / word).mkdir()
-        for name in speakers("training", 48) + speakers("validation", 12):
-            if word == "bursts":
-                sound = rng.standard_normal(SAMPLE_RATE) * (np.sin(2 * np.pi * 8 * time) > 0)
-            else:
-                sound = np.sin(2 * np.pi * time * {"high": 2500, "low": 400}[word] * rng.uniform(0.8, 1.25))
-            envelope = np.exp(-0.5 * ((time - rng.uniform(0.4, 0.6)) / 0.12) ** 2)
-            soundfile.write(root / word / f"{name}_nohash_0.wav", rng.uniform(0.1, 0.3) * envelope * sound, SAMPLE_RATE)
-    (root / "_background_noise_").mkdir()
-    hiss = rng.uniform(-0.02, 0.02, 8 * SAMPLE_RATE)
-    soundfile.write(root / "_background_noise_" / "hiss.wav", hiss, SAMPLE_RATE)
-    return root
-
-
-@pytest.fixture(scope="module")
-def config_file(data_folder):
-    file = data_folder.parent / f"{data_folder.name}.toml"
-    file.write_text(SETTINGS.format(folder=f'"{data_folder.as_posix()}"'), encoding="utf-8")
-    return file
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def start(config_file, folder, *overrides, resume=False):
-    return Run(config.load(config_file, overrides), folder, resume, Console(file=io.StringIO(), width=150))
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +51,14 @@ def finished(config_file, tmp_path_factory):
     run = start(config_file, folder)
     best = run.fit()
     return folder, best, run.console.file.getvalue()
+
+
+def fit(run, *, draws=False):
+    """Train without measuring the speed beforehand and without pictures: two thirds of a run as short as these."""
+    run._measure_rates = lambda: None
+    if not draws:
+        run._draw = lambda *_: None
+    return run.fit()
 
 
 def metrics(folder):
@@ -249,19 +166,19 @@ def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
 
 
 def test_the_same_seed_gives_the_same_run_with_workers_too(finished, config_file, tmp_path):
-    start(config_file, tmp_path / "again", "train.workers=1").fit()
+    fit(start(config_file, tmp_path / "again", "train.workers=1"))
     assert same_run(tmp_path / "again", finished[0])
 
 
 def test_measuring_the_speed_beforehand_changes_nothing(finished, config_file, tmp_path):
     run = start(config_file, tmp_path / "unmeasured")
-    run._measure_rates = lambda: None
-    run.fit()
+    fit(run)
     assert same_run(tmp_path / "unmeasured", finished[0])
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_run(finished, config_file, tmp_path):
-    start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1").fit()
+    fit(start(config_file, tmp_path / "other", "train.seed=4000000000", "train.epochs=1"))
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
 
 
@@ -279,6 +196,7 @@ def killed(self, batch):
     return step(self, batch)
 
 train.Run._train_step = killed
+train.Run._measure_rates = lambda self: None
 train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), False, Console(quiet=True)).fit()
 """
 
@@ -306,7 +224,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(finished, config_file, tmp_
     trained = []
     epoch = resumed._epoch
     resumed._epoch = lambda number: trained.append(number) or epoch(number)
-    resumed.fit()
+    fit(resumed)
     assert trained == [1]
     assert resumed.data.epoch == 1  # with the clips in the order of the second epoch
     assert same_run(folder, finished[0])
@@ -344,8 +262,8 @@ def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path,
         else:
             patch.setattr(run, "_draw", die)
         with pytest.raises(Killed):
-            run.fit()
-    start(config_file, folder, resume=True).fit()
+            fit(run, draws=True)
+    fit(start(config_file, folder, resume=True), draws=True)
     assert same_run(folder, finished[0])
     assert png_size(folder / "confusion.png") == png_size(finished[0] / "confusion.png")
 
@@ -376,18 +294,19 @@ def test_consistency_without_twins_is_refused(config_file, tmp_path):
         start(config_file, tmp_path / "run", "train.consistency=1.0")
 
 
+@pytest.mark.slow
 def test_a_run_with_twins_learns_too(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", "augment.twins=true", "train.consistency=1.0")
-    assert run.fit()["validation_accuracy"] > 0.6
+    assert fit(run)["validation_accuracy"] > 0.6
 
 
 def test_a_run_learns_from_teachers_of_other_kinds(finished, config_file, tmp_path):
     teacher = start(config_file, tmp_path / "teacher", "network.cell=none", "front_end.n_mels=32", "stream.rows=0")
-    teacher.fit()
+    fit(teacher)
     teachers = [(path / "best.pt").as_posix() for path in (finished[0], tmp_path / "teacher")]
     changes = f"train.teachers={json.dumps(teachers)}", "train.teacher_weight=0.5", "augment.mix_probability=0.3"
     run = start(config_file, tmp_path / "run", *changes)
-    assert run.fit()["validation_accuracy"] > 0.6
+    assert fit(run)["validation_accuracy"] > 0.6
 
 
 def test_a_teacher_that_is_not_there_is_one_line(config_file, tmp_path):
@@ -414,11 +333,12 @@ def test_a_batch_larger_than_the_data_is_refused(config_file, tmp_path):
         start(config_file, tmp_path / "run", "train.batch_size=1000").fit()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_run_that_diverges_says_so_and_keeps_no_broken_weights(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *DIVERGING)
     with pytest.raises(ConfigError, match=r"train\.learning_rate"):
-        run.fit()
+        fit(run)
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
@@ -501,7 +421,7 @@ STREAMS = ("stream.rows=2", "stream.seconds=3", "train.epochs=4")
 def streamed(config_file, tmp_path_factory):
     """A run on clips and sequences."""
     folder = tmp_path_factory.mktemp("runs") / "streams"
-    start(config_file, folder, *STREAMS).fit()
+    fit(start(config_file, folder, *STREAMS))
     return folder
 
 
@@ -522,7 +442,7 @@ def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, conf
     folder, settings = tmp_path / "killed", tmp_path / "streams.toml"
     settings.write_text(config.load(config_file, STREAMS).to_toml(), encoding="utf-8")
     killed(settings, folder)
-    start(config_file, folder, *STREAMS, resume=True).fit()
+    fit(start(config_file, folder, *STREAMS, resume=True))
     assert same_run(folder, streamed)
 
 
@@ -729,9 +649,9 @@ def as_one(data_folder):
 def alone(config_file, as_one, tmp_path_factory):
     """Run folders of one process after two epochs, and after a third one in another run."""
     two, three = (tmp_path_factory.mktemp("runs") / name for name in ("two", "three"))
-    start(config_file, two, *as_one, "train.epochs=2").fit()
+    fit(start(config_file, two, *as_one, "train.epochs=2"))
     shutil.copytree(two, three)
-    start(config_file, three, *as_one, "train.epochs=3", resume=True).fit()
+    fit(start(config_file, three, *as_one, "train.epochs=3", resume=True))
     return two, three
 
 
@@ -758,7 +678,7 @@ def test_two_processes_learn_what_one_learns(alone, as_one, config_file, tmp_pat
     assert min(png_size(folder / "confusion.png")) >= 300
     assert events(folder)["training_loss"].keys() == {0, 1}
     if how == "module":  # and one goes on with what two have begun
-        start(config_file, folder, *as_one, "train.epochs=3", resume=True).fit()
+        fit(start(config_file, folder, *as_one, "train.epochs=3", resume=True))
         assert same_within_rounding(folder, alone[1])
 
 
@@ -770,6 +690,7 @@ def test_two_processes_go_on_with_what_one_has_begun(alone, as_one, config_file,
     assert same_within_rounding(folder, alone[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
@@ -826,10 +747,12 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
     assert all(weight.dtype == torch.float32 for weight in run.recognizer.parameters())
 
 
+@pytest.mark.slow
 def test_a_run_in_mixed_precision_learns(config_file, tmp_path):
-    assert start(config_file, tmp_path / "run", "train.precision=bf16-mixed").fit()["validation_accuracy"] > 0.6
+    assert fit(start(config_file, tmp_path / "run", "train.precision=bf16-mixed"))["validation_accuracy"] > 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["16-mixed", "32-true"])
 @pytest.mark.filterwarnings("ignore")  # on a CPU, Fabric takes bf16-mixed for 16-mixed, and says so
 def test_a_gradient_too_large_for_16_bits_is_no_divergence(config_file, tmp_path, precision):
@@ -843,8 +766,8 @@ def test_a_gradient_too_large_for_16_bits_is_no_divergence(config_file, tmp_path
 
     run._train_step = overflows
     if precision == "16-mixed":
-        run.fit()
+        fit(run)
         assert 0 < metrics(tmp_path / "run")[0]["gradient_norm_max"] < float("inf")
     else:
         with pytest.raises(ConfigError, match="diverged"):
-            run.fit()
+            fit(run)

@@ -1,64 +1,26 @@
 """One command measures what a model is chosen by: the same figures that evaluate and score give, on unseen sound."""
 
 import json
-import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 import typer
-from test_bad_input import refused
-from test_cli import ROOT, run
-from test_make_stream import TRAINING, VALIDATION
 
 import speechrnn
 from data_scripts import make_stream, validate
 from speechrnn.calibration import expected_calibration_error
 from speechrnn.training import config, corpus
-from speechrnn.training.partition import partition
+from tests.support.clips import little_of_everything, said
+from tests.support.command_line import ROOT, refused, run
 
-RATE = 16_000
 PARTS = (
     *("clips", "unseen_words", "held_out_words", "unseen_noise"),
     *("clean_stream", "noisy_stream", "hissing_stream", "held_out"),
 )
-HELD_OUT = next(name for name in map(str, range(40)) if partition(name) != "training")
-TRAINED = next(name for name in map(str, range(40)) if partition(name) == "training")
 
 
 def command(*arguments):
     return run(*arguments, start=lambda: typer.run(validate.main))
-
-
-def hum(path, seconds, level=0.05, seed=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, level * np.random.default_rng(seed).standard_normal(round(seconds * RATE)).clip(-9, 9), RATE)
-
-
-def said(path, example):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(ROOT / "examples" / f"{example}.wav", path)
-
-
-def little_of_everything(data):
-    """In the layout that the command expects; a "go" is in the folder of "no"."""
-    for word in ("yes", "no", "stop", "go", "marvin"):
-        for i, name in enumerate((*VALIDATION[:2], TRAINING[0])):
-            said(data / "speech_commands" / word / name, "go" if (word, i) == ("no", 1) else word)
-    hum(data / "speech_commands" / corpus.BACKGROUND / "hum.wav", 20.0)
-    for word, example in (("seven", "marvin"), ("two", "marvin"), ("yes", "yes")):
-        said(data / "words" / "spoken_digits" / word / "0.wav", example)
-    said(data / "words" / "spoken_digits" / "two" / "1.wav", "stop")
-    said(data / "words" / "tuxpaint" / "animals" / f"{HELD_OUT}.wav", "marvin")
-    said(data / "words" / "tuxpaint" / f"{HELD_OUT}.wav", "left")
-    said(data / "words" / "tuxpaint" / f"{TRAINED}.wav", "stop")
-    said(data / "speech" / "reader" / f"{HELD_OUT}-1-1.wav", "left")
-    said(data / "speech" / "reader" / f"{TRAINED}-1-1.wav", "left")
-    hum(data / "noise" / "rain" / f"{HELD_OUT}.wav", 10.0)
-    said(data / "noise" / "rain" / f"{TRAINED}.wav", "left")
-    hum(data / "noise" / "music_pyaudio" / f"{TRAINED}.wav", 0.5)
-    return data
 
 
 @pytest.fixture(scope="module")

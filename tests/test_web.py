@@ -13,15 +13,14 @@ import pytest
 import soundfile
 import soxr
 import typer
-from conftest import needs
-from test_bad_input import MODELS, refused, with_values
-from test_cli import ROOT, run
-from test_web_build import build
 
 import speechrnn
 from export.web import chromium, screenshot
 from export.web.serve import served
 from speechrnn import audio
+from tests.support.command_line import MODELS, ROOT, refused, run, with_values
+from tests.support.environment import needs
+from tests.support.page import build
 
 WORDS = ["yes", "no", "left", "go"]
 THRESHOLD = 0.5  # of all words, so that the examples are heard clearly

@@ -6,18 +6,12 @@ import os
 import onnx
 import pytest
 import typer
-from test_bad_input import MODELS, refused
-from test_cli import ROOT, run
 
 import speechrnn
 from export.web import build as building
 from export.web.build import PACKAGE, RUNTIME_FILES
-
-
-def build(*arguments):
-    shown = run(*arguments, start=lambda: typer.run(building.main))
-    assert shown.returncode == 0, shown.stderr
-    return shown
+from tests.support.command_line import MODELS, ROOT, refused, run
+from tests.support.page import build
 
 
 def fails(*arguments, names):

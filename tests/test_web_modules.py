@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import subprocess
 from dataclasses import asdict
 
 import numpy as np
@@ -12,46 +11,19 @@ import pytest
 import soundfile
 import soxr
 import torch
-from conftest import needs
-from test_bad_input import MODELS, with_values
-from test_cli import ROOT
 
 import speechrnn
 from speechrnn import card
 from speechrnn.spotter import Spotter
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
+from tests.support.command_line import MODELS, with_values
+from tests.support.page import by_node, random_posteriors, read_cards
 
-PAGE = ROOT / "export" / "web" / "page"
 RATE = 16_000
 
 
-def by_node(module, script, *values):
-    """What a script returns that has the exports of a module as `page`, and the values as `given`."""
-    program = f"""
-import * as page from {json.dumps((PAGE / module).as_uri())};
-import {{ readFileSync }} from "node:fs";
-const given = JSON.parse(readFileSync(0, "utf8"));
-const answer = (() => {{ {script} }})();
-process.stdout.write(JSON.stringify(answer));
-"""
-    command = [needs("node"), "--input-type=module", "-e", program]
-    done = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 # the decision
-
-
-def random_posteriors(model, seed, blocks=3000):
-    """Words that rise and fall, alone and together, over a restless ground."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(0.0, 1.0, (blocks, len(model.labels)))
-    for start in np.cumsum(rng.integers(3, 60, blocks // 20)):
-        logits[start : start + rng.integers(2, 30), rng.integers(len(model.labels))] += rng.uniform(2.0, 9.0)
-    odds = np.exp(logits)
-    return (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -101,17 +73,6 @@ return [first, spotter.decide(samples)];
 
 
 # the card
-
-READ = """
-return given.map((bytes) => {
-  try { return page.readCard(Uint8Array.from(Buffer.from(bytes, "base64"))); }
-  catch (error) { if (error instanceof page.ModelError) return error.message; throw error; }
-});
-"""
-
-
-def read_cards(*files):
-    return by_node("card.js", READ, *(base64.b64encode(file).decode() for file in files))
 
 
 def test_the_card_is_read_out_of_the_file():

@@ -14,10 +14,10 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
-from test_cli import ROOT
 
 from speechrnn import installation
 from speechrnn.installation import install_command
+from tests.support.command_line import ROOT
 
 PROGRAM = '''
 """What a user writes."""

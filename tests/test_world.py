@@ -10,10 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import SHARED
-from test_augment import augmented, noise_clips
-from test_sequences import LABELS, NEITHER, PLAIN, SILENCE, UNKNOWN, sequences, sounds
-from test_teacher import CPU, saved
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
@@ -24,6 +20,10 @@ from speechrnn.training.data import SPEECH, TrainingData
 from speechrnn.training.objective import Teachers
 from speechrnn.training.partition import partition
 from speechrnn.training.sounds import CLIP_SAMPLES, Recordings
+from tests.support.environment import SHARED
+from tests.support.noise import augmented, noise_clips
+from tests.support.talking import LABELS, NEITHER, PLAIN, SILENCE, UNKNOWN, sequences, sounds
+from tests.support.teachers import CPU, saved
 
 PUBLISHED = SHARED.parent / "teachers" / "bc-resnet-2-35.pt"
 TWELVE = corpus.task_labels("12")

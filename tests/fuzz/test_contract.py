@@ -36,6 +36,7 @@ def broken_way(way, folder):
     return judge(broken.run, Case(way.encode()), folder / "input")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["memory", "hang", "crash"])
 def test_a_process_that_dies_or_swells_is_told_by_its_input(way, tmp_path, monkeypatch):
     monkeypatch.setenv("FUZZ_ONLY", way)
