@@ -8,11 +8,11 @@ import pytest
 
 from research.compare import read_plan
 from research.table import HERE, PAGE, figures, folders, page, part
-from speechrnn.training import config
+from speechrnn.training import config, toml_files
 
 EXPERIMENTS = pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
 ROOT = HERE.parent
-SETTINGS = sorted(path for path in HERE.rglob("*.toml") if path.name != "plan.toml")
+SETTINGS = sorted(path for path in (*HERE.rglob("*.toml"), *ROOT.glob("configs/*.toml")) if path.name != "plan.toml")
 
 
 def test_the_page_is_up_to_date():
@@ -41,7 +41,7 @@ def test_figures_are_numbers_or_names(folder):
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_settings_are_whole_and_valid(path):
-    assert "base" not in path.read_text(encoding="utf-8").split()
+    assert "base" not in toml_files.read(path)
     assert config.load(path).data.folder
 
 
