@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 from typer.testing import CliRunner
 
-from data_scripts import compare
-from data_scripts.compare import app, clip_milliseconds, digest, found, read_plan, table
+from research import compare
+from research.compare import app, clip_milliseconds, digest, found, read_plan, table
 from speechrnn.errors import ConfigError
 from speechrnn.training.config import Config, TrainConfig
 from tests.support.clips import hum, said
