@@ -9,8 +9,6 @@ import pytest
 import torch
 from onnx import numpy_helper
 from rich.console import Console
-from test_export import saved
-from test_network import LABELS, SMALL, recognizer
 
 from export import to_onnx
 from export.quantize import Weights, smaller
@@ -22,6 +20,7 @@ from speechrnn.training import from_onnx
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import Teachers
 from speechrnn.training.train import Run
+from tests.support.networks import LABELS, SMALL, recognizer, saved
 
 CLIPS = ("yes", "go", "marvin")
 CPU = torch.device("cpu")
