@@ -23,7 +23,8 @@ from speechrnn.files import make_folder, write
 from speechrnn.text import printable
 
 if TYPE_CHECKING:
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.decision import Detection
+    from speechrnn.spotter import Spotter
 
 Found = tuple[str, "Detection"]  # recording, what was heard in it
 SHOWN_SECONDS = 0.75  # how long a subtitle stays, from the moment of detection
