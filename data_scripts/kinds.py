@@ -297,7 +297,7 @@ def measure(
         clips = [clips[i] for i in sorted(np.random.default_rng(seed).permutation(len(clips))[:most_clips])]
     behind, rng = read_behind(data), np.random.default_rng(seed)
     spoken = [clip for clip in clips if clip.label != SILENCE]
-    made: dict[str, Any] = {"model": str(model.path), "seed": seed, "words": {}, "streams": {}, "quiet": {}}
+    made: dict[str, Any] = {"model": model.name, "seed": seed, "words": {}, "streams": {}, "quiet": {}}
     for name, change in changes(behind).items():
         made["words"][name] = words(model, clips if name == "as they are" else spoken, change, seed)
     streams: dict[str, np.ndarray | None] = {"as they are": None}

@@ -68,29 +68,24 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     accuracy = float(np.mean(temperature.judge(model, clips, posteriors, chosen).right))
     if not found.helps:
         return found, accuracy
-    temperature.apply(proto, found.temperature, str(model.path))
-    tempered_model = _loaded(proto, model.path)
+    temperature.apply(proto, found.temperature, model.name)
+    tempered_model = _loaded(proto, model.name)
     for i in np.unique(np.linspace(0, len(clips) - 1, COMPARED).astype(int)):
         made = tempered_model.posteriors(model.load_clip(clips[i].sound()))
         difference = float(np.abs(made - tempered(posteriors[i], found.temperature)).max())
         if not difference <= TOLERANCE:
             raise ModelError(
-                f"{model.path}: with the temperature, probabilities are off by {difference:.1e}: nothing is written"
+                f"{model.name}: with the temperature, probabilities are off by {difference:.1e}: nothing is written"
             )
     return found, accuracy
 
 
-def _loaded(proto: onnx.ModelProto, path: Path) -> Model:
-    """The graph as a model; `path` is what errors name."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        file.write_bytes(proto.SerializeToString())
-        try:
-            model = Model(file)
-        except ModelError:  # it names a file that nobody knows
-            raise ModelError(f"{path}: once changed it gives no probabilities: nothing is written") from None
-    model.path = path
-    return model
+def _loaded(proto: onnx.ModelProto, name: str) -> Model:
+    """The graph as a model; `name` is what errors call it."""
+    try:
+        return Model(proto.SerializeToString(), name=name)
+    except ModelError:  # it speaks of bytes that nobody knows
+        raise ModelError(f"{name}: once changed it gives no probabilities: nothing is written") from None
 
 
 def with_thresholds(
@@ -178,17 +173,17 @@ def main(
             check_writable(picture, "--picture", out, *read)
         priors, before = _priors(prior_ or [], model), model.card.figures.get("priors", {})
         if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
-            raise ModelError(f"{model.path}: its model card has priors that are no numbers: export the model again")
+            raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
         commands = commands or data / "speech_commands"
         others = held_out_recordings(speech or data / "speech", noise or data / "noise")
-        proto, found = onnx.load_from_string(model.path.read_bytes()), None
+        proto, found = onnx.load_from_string(model.content), None
         for label, ratio in priors.items():
-            prior.apply(proto, model.labels.index(label), ratio, str(model.path))
+            prior.apply(proto, model.labels.index(label), ratio, model.name)
         if priors:
-            model = _loaded(proto, model.path)
+            model = _loaded(proto, model.name)
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
-        choice = with_thresholds(_loaded(proto, model.path), commands, others, target, threshold, lowest)
+        choice = with_thresholds(_loaded(proto, model.name), commands, others, target, threshold, lowest)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if priors:
             figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}

@@ -53,9 +53,9 @@ class Case:
 
     def __init__(self, path, precision=Precision.float32, **card):
         self.precision = precision
-        with to_c.with_weights(Model(path), precision) as self.model:  # with int8, what export.quantize makes of it
-            self.model.card = replace(self.model.card, **card)
-            self.made = c_source.program(c_weights.read(self.model), self.model.card, precision, path.name)
+        self.model = to_c.with_weights(Model(path), precision)  # with int8, what export.quantize makes of it
+        self.model.card = replace(self.model.card, **card)
+        self.made = c_source.program(c_weights.read(self.model), self.model.card, precision, path.name)
 
     @cached_property
     def library(self):

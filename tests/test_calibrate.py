@@ -87,7 +87,7 @@ def test_a_graph_with_a_temperature_divides_its_logits_and_nothing_else(degree):
     model = speechrnn.load()
     before, proto = onnx.load(model.path), onnx.load(model.path)
     temperature.apply(proto, degree, "x")
-    new = calibrate._loaded(proto, model.path)
+    new = calibrate._loaded(proto, model.name)
     heard = sound("speech", 32_000)
     old_rows, rows = model.posteriors(heard), new.posteriors(heard)
     np.testing.assert_allclose(rows, tempered(old_rows, degree), atol=1e-5)
@@ -107,7 +107,7 @@ def test_a_graph_with_another_prior_has_the_odds_times_its_ratio(ratio):
     expected = model.posteriors(heard).astype(np.float64)
     expected[..., silence] *= ratio
     expected /= expected.sum(axis=-1, keepdims=True)
-    np.testing.assert_allclose(calibrate._loaded(proto, model.path).posteriors(heard), expected, atol=1e-5)
+    np.testing.assert_allclose(calibrate._loaded(proto, model.name).posteriors(heard), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
