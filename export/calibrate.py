@@ -41,6 +41,7 @@ from speechrnn.calibration import tempered
 from speechrnn.card import METADATA_KEY
 from speechrnn.cli import report_errors
 from speechrnn.cli.score import share_of
+from speechrnn.cli.spotting import HysteresisOption, RefractoryOption, SmoothingOption, decision_settings
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, ModelError
 from speechrnn.files import check_place, check_writable, write
@@ -134,6 +135,9 @@ def main(
         float,
         typer.Option("--lowest-threshold", min=0.0, max=0.99, help="No word gets a lower one than this"),
     ] = thresholds.THRESHOLDS[0],
+    smoothing: SmoothingOption = None,
+    refractory: RefractoryOption = None,
+    hysteresis: HysteresisOption = None,
     no_temperature: Annotated[
         bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
     ] = False,
@@ -166,6 +170,7 @@ def main(
             from speechrnn import pictures
 
             pictures.kind(picture)
+        settings = decision_settings(smoothing, refractory, hysteresis)
         model = Model(model_path)
         read = (model.path, commands or data / "speech_commands", speech or data / "speech", noise or data / "noise")
         check_writable(out, "OUT", *read)
@@ -183,13 +188,15 @@ def main(
             model = _loaded(proto, model.name)
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
-        choice = with_thresholds(_loaded(proto, model.name), commands, others, target, threshold, lowest)
+        decided = _loaded(proto, model.name)
+        decided.card = model.card.with_decision(**settings)
+        choice = with_thresholds(decided, commands, others, target, threshold, lowest)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if priors:
             figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}
         if found:
             figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
-        card = replace(model.card, thresholds=choice.thresholds, figures=figures)
+        card = replace(decided.card, thresholds=choice.thresholds, figures=figures)
         helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
         onnx.checker.check_model(proto, full_check=True)
         if picture and found:

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -213,13 +212,14 @@ def det_curve(
     card: Card,
     recordings: Sequence[Heard],
     thresholds: Iterable[float] = DET_THRESHOLDS,
-    **settings: Any,
+    words: Iterable[str] | None = None,
 ) -> list[tuple[float, Score]]:
     """Detection error trade-off (Martin et al. 1997): the score at each threshold, one and the same for all words.
 
-    The network isn't run again: a `Detector` with these settings decides anew on the posteriors.
+    The network isn't run again: a `Detector` decides anew on the posteriors.
     """
-    return [(t, judge(Detector(card, threshold=t, **settings), recordings)) for t in thresholds]
+    chosen = None if words is None else tuple(words)
+    return [(t, judge(Detector(card, threshold=t, words=chosen), recordings)) for t in thresholds]
 
 
 def read_labels(path: Path) -> list[Label]:

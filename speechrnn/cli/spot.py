@@ -16,7 +16,14 @@ import typer
 from speechrnn.channels import Channel, parse
 from speechrnn.cli import ModelOption, OverwriteOption, mirror, report_errors, say
 from speechrnn.cli.options import ChannelOption
-from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
+from speechrnn.cli.spotting import (
+    HysteresisOption,
+    RefractoryOption,
+    SmoothingOption,
+    ThresholdOption,
+    WordsOption,
+    make_spotter,
+)
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import make_folder, write
@@ -61,6 +68,9 @@ def spot(
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    smoothing: SmoothingOption = None,
+    refractory: RefractoryOption = None,
+    hysteresis: HysteresisOption = None,
     channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
@@ -82,7 +92,7 @@ def spot(
 
         taken = parse(channel)
         recogniser = Model(model)
-        spotter = make_spotter(recogniser, threshold, words)
+        spotter = make_spotter(recogniser, threshold, words, smoothing, refractory, hysteresis)
         files, found_in, failures = _find_all(recordings)
         if output_folder is None and len(files) > 1 and format in (Format.audacity, Format.srt, Format.vtt):
             raise InputError(f"--format {format.value}: is for one recording; use --output-folder for {len(files)}")
