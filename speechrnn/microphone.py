@@ -1,4 +1,13 @@
-"""A microphone flows in, at whatever rate it has; float32 mono at 16 kHz flows out, also after the device was away."""
+"""A microphone as an iterator of float32 mono at 16 kHz, whatever its rate, also after the device was away.
+
+    spotter = speechrnn.Spotter(speechrnn.load())
+    with Microphone() as microphone:
+        for samples in microphone:
+            for detection in spotter.process(samples):
+                print(detection.label)
+
+In an asyncio program, `async for detection in spotter.detections(microphone)` does the same.
+"""
 
 import contextlib
 import os

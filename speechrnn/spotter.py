@@ -1,7 +1,8 @@
 """A Spotter: the stream of a model and a detector behind it, for sound that never ends."""
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from speechrnn.pcm import checked
 
 if TYPE_CHECKING:
     from speechrnn.model import Model
+
+T = TypeVar("T")
 
 
 class Spotter(Detector):
@@ -84,6 +87,43 @@ class Spotter(Detector):
         self.end()
         return found
 
+    async def detections(self, pieces: Iterable[np.ndarray] | AsyncIterable[np.ndarray]) -> AsyncIterator[Detection]:
+        """Detections in sound that comes piece by piece, for asyncio programs.
+
+        The network runs in a thread, and so does an iterable that isn't asynchronous, as it may wait for its sound: the
+        event loop stays free. Cancelling ends both before the `CancelledError` is raised, at most one piece later.
+
+        Parameters
+        ----------
+        pieces : asynchronous or other iterable of arrays [samples], float32 mono 16 kHz
+            such as a `speechrnn.microphone.Microphone`, or `speechrnn.audio.blocks` of a file
+
+        Yields
+        ------
+        Detection
+            in the piece in which the word reaches its threshold; after the last piece, those of `finish`
+
+        Raises
+        ------
+        speechrnn.errors.AudioError
+            as `process`, and what `pieces` raises
+
+        Examples
+        --------
+        >>> import asyncio, speechrnn
+        >>> from speechrnn import audio
+        >>> async def main():
+        ...     spotter = speechrnn.Spotter(speechrnn.load())
+        ...     return [found.label async for found in spotter.detections(audio.blocks("examples/yes.wav"))]
+        >>> asyncio.run(main())
+        ['yes']
+        """
+        async for samples in pieces if isinstance(pieces, AsyncIterable) else _from_thread(pieces):
+            for detection in await _in_thread(partial(self.process, samples)):
+                yield detection
+        for detection in await _in_thread(self.finish):
+            yield detection
+
     def ending(self) -> np.ndarray:
         """What `finish` appends: zeros [samples] that fill the last block, and the model's tail after it."""
         block = self.card.block_length
@@ -100,3 +140,22 @@ class Spotter(Detector):
         if not whole:
             return np.zeros((0, len(self.card.labels)), np.float32)
         return self._stream.process(samples[None, :whole])[0]
+
+
+async def _from_thread(pieces: Iterable[T]) -> AsyncIterator[T]:
+    """The items of an iterable, each waited for in a thread."""
+    iterator = iter(pieces)
+    while (item := await _in_thread(partial(next, iterator, None))) is not None:
+        yield item
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """What `work` returns; whoever is cancelled meanwhile is so when it is done, and nothing runs on unseen."""
+    import asyncio
+
+    job = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        raise
