@@ -24,8 +24,8 @@ from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import check_free, check_place, replacing
+from speechrnn.labels import Label, write_labels
 from speechrnn.model import MIN_CLIP_SECONDS
-from speechrnn.scoring import Label, write_labels
 from speechrnn.training import corpus
 from speechrnn.training.extent import word_extent
 

@@ -21,7 +21,8 @@ from speechrnn.card import Card
 from speechrnn.cli.terminal import plain_console
 from speechrnn.decision import Detector
 from speechrnn.errors import InputError
-from speechrnn.scoring import Heard, Label, Score, judge
+from speechrnn.labels import Label
+from speechrnn.scoring import Heard, Score, judge
 
 # Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: a word that is only half heard was often
 # said, and one that is often imagined at such odds gets a higher threshold.

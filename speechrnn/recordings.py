@@ -10,7 +10,8 @@ import numpy as np
 from speechrnn import audio
 from speechrnn.channels import Channel
 from speechrnn.errors import InputError
-from speechrnn.scoring import Heard, Label, read_labels
+from speechrnn.labels import Label, read_labels
+from speechrnn.scoring import Heard
 from speechrnn.training import corpus
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import soundfile
 from test_cli import run
 
 from speechrnn.card import Card
+from speechrnn.labels import Label, write_labels
 from speechrnn.model import Model
-from speechrnn.scoring import Label, write_labels
 from speechrnn.training.partition import partition
 
 RATE, BLOCK = 16_000, 320

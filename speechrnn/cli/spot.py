@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from speechrnn import labels
 from speechrnn.channels import Channel, parse
 from speechrnn.cli import ModelOption, OverwriteOption, mirror, report_errors, say
 from speechrnn.cli.options import ChannelOption
@@ -224,24 +224,19 @@ def _write_table(found: Iterator[Found], file: TextIO) -> None:
 
 def _write_audacity(found: Iterator[Found], file: TextIO) -> None:
     for _, d in found:
-        file.write(f"{max(0.0, d.time - WORD_SECONDS):.3f}\t{d.time:.3f}\t{d.label}\n")
+        file.write(labels.audacity(labels.Label(max(0.0, d.time - WORD_SECONDS), d.time, d.label), decimals=3))
 
 
-def _clock(seconds: float, comma: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{comma}{rest % 1000:03}"
+def _subtitles(found: Iterator[Found]) -> Iterator[labels.Label]:
+    return (labels.Label(d.time, d.time + SHOWN_SECONDS, d.label) for _, d in found)
 
 
 def _write_srt(found: Iterator[Found], file: TextIO) -> None:
-    for number, (_, d) in enumerate(found, start=1):
-        file.write(f"{number}\n{_clock(d.time, ',')} --> {_clock(d.time + SHOWN_SECONDS, ',')}\n{d.label}\n\n")
+    file.writelines(labels.srt(_subtitles(found)))
 
 
 def _write_vtt(found: Iterator[Found], file: TextIO) -> None:
-    file.write("WEBVTT\n\n")
-    for _, d in found:
-        file.write(f"{_clock(d.time, '.')} --> {_clock(d.time + SHOWN_SECONDS, '.')}\n{escape(d.label, False)}\n\n")
+    file.writelines(labels.vtt(_subtitles(found)))
 
 
 WRITERS: dict[Format, Callable[[Iterator[Found], TextIO], None]] = {
