@@ -20,7 +20,7 @@ import typer
 from rich.progress import track
 
 from data_scripts.synthesize import save
-from speechrnn import audio
+from speechrnn import audio, level
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.cli import report_errors
 from speechrnn.cli.terminal import plain_console
@@ -66,11 +66,11 @@ def speakers(recordings: Sequence[Path]) -> list[list[Path]]:
 
 def rms(sound: np.ndarray) -> float:
     """Root mean square; never quite zero, so that one can divide by it."""
-    return max(float(np.sqrt(np.square(sound, dtype=np.float64).mean())), 1e-6) if len(sound) else 1e-6
+    return max(level.rms(sound), 1e-6)
 
 
-def gain(rng: np.random.Generator, decibels: tuple[float, float]) -> np.float32:
-    return np.float32(10.0 ** (rng.uniform(*decibels) / 20.0))
+def gain(rng: np.random.Generator, db: tuple[float, float]) -> np.float32:
+    return np.float32(level.db_to_amplitude(rng.uniform(*db)))
 
 
 def talker(rng: np.random.Generator, of: Sequence[Sequence[Path]], samples: int) -> np.ndarray:
@@ -107,8 +107,7 @@ def bed(
         length = 1 << (samples + SAMPLE_RATE - 1).bit_length()
         response = room_response(rng, SAMPLE_RATE, ROOM_SECONDS, ROOM_RATIO_DB)
         mixed = np.fft.irfft(np.fft.rfft(mixed, length) * np.fft.rfft(response, length), length)[:samples]
-    level = 10.0 ** (LEVEL_DB / 20.0)
-    return np.clip(mixed * (level / rms(mixed)), -1.0, 1.0).astype(np.float32)
+    return np.clip(mixed * (level.db_to_amplitude(LEVEL_DB) / rms(mixed)), -1.0, 1.0).astype(np.float32)
 
 
 def make(speech: Path, dest: Path, music: Path | None, count: int, seed: int, seconds: float) -> Mapping[bool, int]:

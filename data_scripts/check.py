@@ -26,6 +26,7 @@ from rich.text import Text
 from speechrnn import audio, folders
 from speechrnn.cli import report_errors
 from speechrnn.errors import AudioError, InputError
+from speechrnn.level import dbfs
 from speechrnn.text import printable
 from speechrnn.training.extent import takes
 from speechrnn.training.partition import PARTITIONS, listed_partitions, partition, partition_lists, speaker
@@ -128,7 +129,7 @@ def examine(folder: Path, name: str, *, rate: int, seconds: float) -> Clip:
         found.append(Problem("clipped", name, f"{fraction:.1%} of the samples at full scale"))
     # A microphone that is stuck at some value is as silent as zeros: the mean doesn't count.
     rms = float(np.std(samples, axis=0, dtype=np.float64).max())
-    level = 20 * np.log10(rms) if rms else -np.inf
+    level = dbfs(rms)
     if level < SILENT_DBFS and word != SILENCE:
         found.append(Problem("silent", name, f"{level:.0f} dBFS" if rms else "digital silence"))
     shape = f"{found_rate} {samples.shape}".encode()

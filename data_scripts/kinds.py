@@ -23,7 +23,7 @@ from rich.table import Table
 
 from data_scripts.make_stream import make_stream, save
 from data_scripts.validate import DATA, DataOption, hear
-from speechrnn import audio, recordings, scoring
+from speechrnn import audio, level, recordings, scoring
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
 from speechrnn.cli import report_errors, say
@@ -31,6 +31,7 @@ from speechrnn.cli.classify import with_progress
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import check_writable, write
+from speechrnn.level import db_to_amplitude
 from speechrnn.model import Model
 from speechrnn.recordings import Recording
 from speechrnn.spotter import Spotter
@@ -76,18 +77,13 @@ class Behind:
 
 
 def rms(sound: np.ndarray) -> float:
-    return max(float(np.sqrt(np.square(sound, dtype=np.float64).mean())), 1e-6) if len(sound) else 1e-6
+    """Root mean square; never quite zero, so that one can divide by it."""
+    return max(level.rms(sound), 1e-6)
 
 
 def loudest_tenth(sound: np.ndarray) -> float:
     """Root mean square of the loudest tenth of a second."""
-    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
-    length = min(SAMPLE_RATE // 10, len(sound))
-    return max(float(np.sqrt(max(0.0, (energy[length:] - energy[:-length]).max()) / length)), 1e-6)
-
-
-def amplitude(decibels: float) -> float:
-    return 10.0 ** (decibels / 20.0)
+    return max(level.loudest_rms(sound, SAMPLE_RATE // 10), 1e-6)
 
 
 def cut(rng: np.random.Generator, sounds: Sequence[np.ndarray], samples: int) -> np.ndarray:
@@ -106,7 +102,7 @@ def word_level(sound: np.ndarray) -> float:
 def with_noise(behind: Behind, snr: float) -> Change:
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         piece = cut(rng, behind.noise, len(sound))
-        return sound + piece * np.float32(word_level(sound) * amplitude(-snr) / rms(piece))
+        return sound + piece * np.float32(word_level(sound) * db_to_amplitude(-snr) / rms(piece))
 
     return change
 
@@ -120,7 +116,7 @@ def talk(rng: np.random.Generator, behind: Behind, count: int, samples: int) -> 
 
 def with_talkers(behind: Behind, count: int, below: float) -> Change:
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-        return sound + talk(rng, behind, count, len(sound)) * np.float32(loudest_tenth(sound) * amplitude(-below))
+        return sound + talk(rng, behind, count, len(sound)) * np.float32(loudest_tenth(sound) * db_to_amplitude(-below))
 
     return change
 
@@ -144,7 +140,7 @@ def overdriven(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
 
 
 def quiet(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-    return np.round(sound * np.float32(amplitude(-30.0)) * 32768.0) / np.float32(32768.0)
+    return np.round(sound * np.float32(db_to_amplitude(-30.0)) * 32768.0) / np.float32(32768.0)
 
 
 def telephone(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
@@ -225,7 +221,7 @@ def _at_level(clip: corpus.Clip) -> corpus.Clip:
     if clip.label == SILENCE:
         return clip
     loudest = loudest_tenth(audio.load(clip.path))
-    return replace(clip, seconds=corpus.CLIP_SECONDS, gain=amplitude(STREAM_LEVEL) / loudest)
+    return replace(clip, seconds=corpus.CLIP_SECONDS, gain=db_to_amplitude(STREAM_LEVEL) / loudest)
 
 
 def counted(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
@@ -297,17 +293,17 @@ def measure(
         clips = [clips[i] for i in sorted(np.random.default_rng(seed).permutation(len(clips))[:most_clips])]
     behind, rng = read_behind(data), np.random.default_rng(seed)
     spoken = [clip for clip in clips if clip.label != SILENCE]
-    made: dict[str, Any] = {"model": str(model.path), "seed": seed, "words": {}, "streams": {}, "quiet": {}}
+    made: dict[str, Any] = {"model": model.name, "seed": seed, "words": {}, "streams": {}, "quiet": {}}
     for name, change in changes(behind).items():
         made["words"][name] = words(model, clips if name == "as they are" else spoken, change, seed)
     streams: dict[str, np.ndarray | None] = {"as they are": None}
     if behind.noise:
         noise = np.concatenate([n / rms(n) for n in (cut(rng, behind.noise, SAMPLE_RATE * 10) for _ in range(60))])
-        streams["noise at 10 dB"] = noise * np.float32(amplitude(STREAM_LEVEL - 10.0))
+        streams["noise at 10 dB"] = noise * np.float32(db_to_amplitude(STREAM_LEVEL - 10.0))
     if behind.talkers:
         for count, name in ((1, "one talker"), (4, "four talkers")):
             said = talk(rng, behind, count, SAMPLE_RATE * 600)
-            streams |= {f"{name}, {b} dB below": said * np.float32(amplitude(STREAM_LEVEL - b)) for b in (20, 10)}
+            streams |= {f"{name}, {b} dB below": said * np.float32(db_to_amplitude(STREAM_LEVEL - b)) for b in (20, 10)}
     for name, sound in streams.items():
         made["streams"][name] = stream(model, clips, sound, seed, minutes)
     for kind, found in quiet_recordings(data).items():

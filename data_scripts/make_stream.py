@@ -24,8 +24,9 @@ from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import check_free, check_place, replacing
+from speechrnn.labels import Label, write_labels
+from speechrnn.level import db_to_amplitude, rms
 from speechrnn.model import MIN_CLIP_SECONDS
-from speechrnn.scoring import Label, write_labels
 from speechrnn.training import corpus
 from speechrnn.training.extent import word_extent
 
@@ -76,7 +77,7 @@ def make_stream(
         samples = round(rng.uniform(*gap) * SAMPLE_RATE)
         if hiss is None:
             return np.zeros(samples, np.float32)
-        return (10.0 ** (hiss / 20.0) * hissing.standard_normal(samples)).astype(np.float32)
+        return (db_to_amplitude(hiss) * hissing.standard_normal(samples)).astype(np.float32)
 
     pieces: list[np.ndarray] = []
     words: list[Label] = []
@@ -110,19 +111,15 @@ def _sound(clip: corpus.Clip) -> np.ndarray:
     return samples
 
 
-def _power(samples: np.ndarray) -> float:
-    return float(np.square(samples, dtype=np.float64).mean())
-
-
 def _at_level(samples: np.ndarray, measured: np.ndarray, level: float) -> np.ndarray:
     """`samples` with the gain that brings `measured` to `level` dB; digital silence stays what it is."""
-    power = _power(measured)
-    return samples * np.float32(np.sqrt(10.0 ** (level / 10.0) / power)) if power else samples
+    loudness = rms(measured)
+    return samples * np.float32(db_to_amplitude(level) / loudness) if loudness else samples
 
 
 def _add_noise(samples: np.ndarray, noise: Iterable[np.ndarray], level: float) -> None:
     """Add noise of `level` dB to all of `samples`, in place, its recordings in turn."""
-    usable = [piece for piece in noise if _power(piece) > 10.0 ** (QUIETEST_NOISE / 10.0)]
+    usable = [piece for piece in noise if rms(piece) > db_to_amplitude(QUIETEST_NOISE)]
     if not usable:
         raise InputError("there is no noise that can be heard: give a folder of it")
     position, turn = 0, 0

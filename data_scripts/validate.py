@@ -111,7 +111,7 @@ def clips(model: Model, folder: Path) -> dict[str, Any]:
 def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> dict[str, Any]:
     """How many of the `sounds`, each with the name of its kind, get the one label that is right for all of them."""
     if label not in model.labels:
-        raise InputError(f"{model.path}: has no label {label}")
+        raise InputError(f"{model.name}: has no label {label}")
     heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
     unreadable = 0
     results = model.classify_many(sound for _, sound in sounds)
@@ -217,7 +217,7 @@ def measure(model: Model, folders: Folders) -> dict[str, Any]:
     }
     if not folders.held_out_words:
         del parts["held_out_words"]
-    made: dict[str, Any] = {"model": str(model.path), "skipped": {}}
+    made: dict[str, Any] = {"model": model.name, "skipped": {}}
     for name, part in parts.items():
         try:
             made[name] = part()

@@ -78,8 +78,8 @@ def compiler() -> list[str] | None:
 
 def as_written(model: Model) -> Model:
     """The model, computed as its graph says."""
-    model = Model(model.path)
-    model.session = session(model.path, as_written=True)
+    model = Model(model.content, name=model.name)
+    model.session = session(model.content, as_written=True)
     return model
 
 

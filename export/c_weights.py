@@ -1,7 +1,6 @@
 """An ONNX file of ours in, its weights as the C program wants them out, checked against the network of its card."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,8 +9,8 @@ from onnx import numpy_helper
 
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.model import Model
-from speechrnn.training.config import FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
+from speechrnn.training.config import HOPS_PER_BLOCK, FrontEndConfig, NetworkConfig
+from speechrnn.training.front_end import FrontEnd
 from speechrnn.training.network import CausalConvolution, Network
 
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
@@ -81,14 +80,14 @@ class Weights:
 class _Graph:
     """Looks weights up by name; says which file when one is missing or different from what the card says."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        graph = onnx.load(path).graph
+    def __init__(self, model: Model) -> None:
+        self.name = model.name
+        graph = onnx.load_from_string(model.content).graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._nodes = {node.output[0]: node for node in graph.node}
 
     def refuse(self, what: str) -> ModelError:
-        return ModelError(f"{self.path}: {what}: export it again with python -m export.to_onnx")
+        return ModelError(f"{self.name}: {what}: export it again with python -m export.to_onnx")
 
     def attributes(self, output: str, operator: str) -> dict[str, object]:
         """Of the node that gives `output`."""
@@ -146,10 +145,10 @@ def read(model: Model) -> Weights:
     ModelError
         if the graph isn't the network that the card describes, or is one that the C program can't compute
     """
-    card, graph = model.card, _Graph(model.path)
-    card.recurrent_stack(str(model.path))  # says which network it is, and one that a machine can hold
+    card, graph = model.card, _Graph(model)
+    card.recurrent_stack(model.name)  # says which network it is, and one that a machine can hold
     if len(card.labels) > MOST_LABELS:
-        raise ModelError(f"{model.path}: has {len(card.labels)} labels: the C program counts to {MOST_LABELS}")
+        raise ModelError(f"{model.name}: has {len(card.labels)} labels: the C program counts to {MOST_LABELS}")
     try:
         config, front = NetworkConfig(**card.network), FrontEndConfig(**card.front_end)
         with torch.device("meta"):  # its shapes are wanted, not its weights, however many the card says there are
@@ -158,8 +157,8 @@ def read(model: Model) -> Weights:
     except (TypeError, ValueError, ConfigError, RuntimeError):
         raise graph.refuse("its model card describes no network that this release knows") from None
     if front.n_fft < 4 or front.n_fft & (front.n_fft - 1):
-        raise ModelError(f"{model.path}: its n_fft is {front.n_fft}: the C program needs a power of two")
-    if card.block_length != HOPS_PER_BLOCK * front.hop_length:
+        raise ModelError(f"{model.name}: its n_fft is {front.n_fft}: the C program needs a power of two")
+    if card.block_length != front.block_length:
         raise graph.refuse(f"its blocks of {card.block_length} samples aren't {HOPS_PER_BLOCK} hops")
 
     convolutions, bands = [], front.n_mels

@@ -41,6 +41,7 @@ from speechrnn.calibration import tempered
 from speechrnn.card import METADATA_KEY
 from speechrnn.cli import report_errors
 from speechrnn.cli.score import share_of
+from speechrnn.cli.spotting import HysteresisOption, RefractoryOption, SmoothingOption, decision_settings
 from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, ModelError
 from speechrnn.files import check_place, check_writable, write
@@ -68,29 +69,24 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     accuracy = float(np.mean(temperature.judge(model, clips, posteriors, chosen).right))
     if not found.helps:
         return found, accuracy
-    temperature.apply(proto, found.temperature, str(model.path))
-    tempered_model = _loaded(proto, model.path)
+    temperature.apply(proto, found.temperature, model.name)
+    tempered_model = _loaded(proto, model.name)
     for i in np.unique(np.linspace(0, len(clips) - 1, COMPARED).astype(int)):
         made = tempered_model.posteriors(model.load_clip(clips[i].sound()))
         difference = float(np.abs(made - tempered(posteriors[i], found.temperature)).max())
         if not difference <= TOLERANCE:
             raise ModelError(
-                f"{model.path}: with the temperature, probabilities are off by {difference:.1e}: nothing is written"
+                f"{model.name}: with the temperature, probabilities are off by {difference:.1e}: nothing is written"
             )
     return found, accuracy
 
 
-def _loaded(proto: onnx.ModelProto, path: Path) -> Model:
-    """The graph as a model; `path` is what errors name."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        file.write_bytes(proto.SerializeToString())
-        try:
-            model = Model(file)
-        except ModelError:  # it names a file that nobody knows
-            raise ModelError(f"{path}: once changed it gives no probabilities: nothing is written") from None
-    model.path = path
-    return model
+def _loaded(proto: onnx.ModelProto, name: str) -> Model:
+    """The graph as a model; `name` is what errors call it."""
+    try:
+        return Model(proto.SerializeToString(), name=name)
+    except ModelError:  # it speaks of bytes that nobody knows
+        raise ModelError(f"{name}: once changed it gives no probabilities: nothing is written") from None
 
 
 def with_thresholds(
@@ -102,8 +98,8 @@ def with_thresholds(
         streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
     heard = [*streams, *hear(spotter, others)]
     if threshold is not None:
-        return thresholds.same(model, heard, threshold)
-    return thresholds.choose(model, heard, target, lowest)
+        return thresholds.same(model.card, heard, threshold)
+    return thresholds.choose(model.card, heard, target, lowest)
 
 
 def _calibration(found: Fit) -> dict[str, Any]:
@@ -139,6 +135,9 @@ def main(
         float,
         typer.Option("--lowest-threshold", min=0.0, max=0.99, help="No word gets a lower one than this"),
     ] = thresholds.THRESHOLDS[0],
+    smoothing: SmoothingOption = None,
+    refractory: RefractoryOption = None,
+    hysteresis: HysteresisOption = None,
     no_temperature: Annotated[
         bool, typer.Option("--no-temperature", help="Leave the probabilities as they are")
     ] = False,
@@ -171,6 +170,7 @@ def main(
             from speechrnn import pictures
 
             pictures.kind(picture)
+        settings = decision_settings(smoothing, refractory, hysteresis)
         model = Model(model_path)
         read = (model.path, commands or data / "speech_commands", speech or data / "speech", noise or data / "noise")
         check_writable(out, "OUT", *read)
@@ -178,23 +178,25 @@ def main(
             check_writable(picture, "--picture", out, *read)
         priors, before = _priors(prior_ or [], model), model.card.figures.get("priors", {})
         if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
-            raise ModelError(f"{model.path}: its model card has priors that are no numbers: export the model again")
+            raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
         commands = commands or data / "speech_commands"
         others = held_out_recordings(speech or data / "speech", noise or data / "noise")
-        proto, found = onnx.load_from_string(model.path.read_bytes()), None
+        proto, found = onnx.load_from_string(model.content), None
         for label, ratio in priors.items():
-            prior.apply(proto, model.labels.index(label), ratio, str(model.path))
+            prior.apply(proto, model.labels.index(label), ratio, model.name)
         if priors:
-            model = _loaded(proto, model.path)
+            model = _loaded(proto, model.name)
         if not no_temperature:
             found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
-        choice = with_thresholds(_loaded(proto, model.path), commands, others, target, threshold, lowest)
+        decided = _loaded(proto, model.name)
+        decided.card = model.card.with_decision(**settings)
+        choice = with_thresholds(decided, commands, others, target, threshold, lowest)
         figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
         if priors:
             figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}
         if found:
             figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
-        card = replace(model.card, thresholds=choice.thresholds, figures=figures)
+        card = replace(decided.card, thresholds=choice.thresholds, figures=figures)
         helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
         onnx.checker.check_model(proto, full_check=True)
         if picture and found:

@@ -25,7 +25,7 @@ from speechrnn.text import printable
 
 def paths(model: Model, folder: Path) -> list[Path]:
     """Where the smaller files go, one for each of `Weights`."""
-    return [folder / f"{model.path.stem}-{kind.value}.onnx" for kind in Weights]
+    return [folder / f"{Path(model.name).stem}-{kind.value}.onnx" for kind in Weights]
 
 
 def make(
@@ -50,9 +50,9 @@ def make(
     blocks, clip_seconds = block_times(family), clip_times(family)
     return [
         {
-            "file": str(member.path),
-            "MB": member.path.stat().st_size / 1e6,
-            "size_ratio": member.path.stat().st_size / model.path.stat().st_size,
+            "file": member.name,
+            "MB": len(member.content) / 1e6,
+            "size_ratio": len(member.content) / len(model.content),
             "clips": first.clips,
             "label_agreement": agreement,
             "largest_probability_error": error,

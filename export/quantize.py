@@ -11,7 +11,6 @@ block and 1.69 times for a clip, and kept fewer labels (99.86 % against 99.93 %)
 """
 
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -75,7 +74,7 @@ def smaller(model: Model, weights: Weights) -> onnx.ModelProto:
     ModelError
         if the weights aren't where ours are, aren't finite float32, or were stored smaller before
     """
-    proto = onnx.load_from_string(model.path.read_bytes())
+    proto = onnx.load_from_string(model.content)
     _check_weights(model, proto)
     nodes, stored = [], []
     for tensor in proto.graph.initializer:
@@ -105,17 +104,17 @@ def _check_weights(model: Model, proto: onnx.ModelProto) -> None:
     suffixes = tuple(f"_{kind}" for kind in Weights)
     stored = (name.rpartition("_")[0] for name in tensors if name.endswith(suffixes))
     if model.card.figures.get("weights") in list(Weights) or any(channel_axis(name) is not None for name in stored):
-        raise ModelError(f"{model.path}: its weights are stored smaller already: start from the float32 file")
-    cell, _, _, layers = model.card.recurrent_stack(str(model.path))
+        raise ModelError(f"{model.name}: its weights are stored smaller already: start from the float32 file")
+    cell, _, _, layers = model.card.recurrent_stack(model.name)
     expected = {f"{cell}_{layer}_{kind}" for layer in range(layers) for kind in "WR"}
     found = {name for name in tensors if channel_axis(name) is not None}
     recurrent = {name for name in found if name.endswith(("_W", "_R"))}
     if recurrent != expected or not {"convolution_0_mix_weight", "features_weight", "output_weight"} <= found:
-        raise ModelError(f"{model.path}: its weights aren't those that its model card speaks of: export it again")
+        raise ModelError(f"{model.name}: its weights aren't those that its model card speaks of: export it again")
     for name in found:
         value = numpy_helper.to_array(tensors[name])
         if value.dtype != np.float32 or not np.isfinite(value).all():
-            raise ModelError(f"{model.path}: {name} holds {value.dtype}, or no finite numbers: export it again")
+            raise ModelError(f"{model.name}: {name} holds {value.dtype}, or no finite numbers: export it again")
 
 
 def exports(
@@ -133,20 +132,16 @@ def exports(
     """
     graphs = [smaller(model, kind) for kind in kinds]
     sounds = labelled_sounds(model, clips, partition)
-    with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{kind}.onnx" for kind in kinds]
-        for file, proto in zip(files, graphs, strict=True):
-            file.write_bytes(proto.SerializeToString())
-        try:
-            stored = [Model(file) for file in files]
-        except ModelError:  # it names a file that nobody knows
-            raise ModelError(f"{model.path}: stored smaller it gives no probabilities: nothing is written") from None
-        comparisons = compare(model, stored, sounds)
+    try:
+        stored = [Model(proto.SerializeToString(), name=model.name) for proto in graphs]
+    except ModelError:  # it speaks of bytes that nobody knows
+        raise ModelError(f"{model.name}: stored smaller it gives no probabilities: nothing is written") from None
+    comparisons = compare(model, stored, sounds)
     made = []
     for kind, proto, comparison in zip(kinds, graphs, comparisons, strict=True):
         if not comparison.agreement >= LEAST_AGREEMENT:
             raise ModelError(
-                f"{model.path}: as {kind.value} it gives {comparison.same} of {comparison.clips} clips the same label, "
+                f"{model.name}: as {kind.value} it gives {comparison.same} of {comparison.clips} clips the same label, "
                 f"{LEAST_AGREEMENT:.1%} are needed: nothing is written"
             )
         card = replace(model.card, figures=_figures(model.card, kind, comparison, clips is not None, partition))
@@ -187,8 +182,8 @@ def main(
         check_writable(out, "OUT", model.path, clips)
         [made] = exports(model, [weights], clips, partition.value if partition else None)
         write(out, made.content)
-        ratio = len(made.content) / model.path.stat().st_size
-        typer.echo(f"{out}: {len(made.content) / 1e6:.2f} MB, {ratio:.3f} of {model.path.name}; {made.comparison}")
+        size, ratio = len(made.content) / 1e6, len(made.content) / len(model.content)
+        typer.echo(f"{out}: {size:.2f} MB, {ratio:.3f} of {Path(model.name).name}; {made.comparison}")
 
 
 if __name__ == "__main__":

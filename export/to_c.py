@@ -6,7 +6,6 @@ weights, against the file that `export.quantize` makes of it.
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +25,7 @@ LEAST_AGREEMENT = 0.998  # of labels on real clips
 FILES = ("speechrnn.h", "speechrnn.c", "main.c")
 
 
-def check_folder(folder: Path, overwrite: bool, model: Path) -> None:
+def check_folder(folder: Path, overwrite: bool, model: Path | None) -> None:
     """Before the work, not after it: can it be made, or is it there? Are its files to be replaced, and not read?"""
     if os.path.exists(folder) and not os.path.isdir(folder):  # which, unlike pathlib, take a name that is too long
         raise InputError(f"OUT {folder}: is a file: name a folder")
@@ -36,9 +35,8 @@ def check_folder(folder: Path, overwrite: bool, model: Path) -> None:
         files.check_free([folder / name for name in FILES], "OUT", overwrite, model)
 
 
-@contextlib.contextmanager
-def with_weights(model: Model, precision: Precision) -> Iterator[Model]:
-    """The file whose numbers the C program holds: the model, or a file of it with int8 weights while this lasts.
+def with_weights(model: Model, precision: Precision) -> Model:
+    """The model whose numbers the C program holds: this one, or this one with int8 weights.
 
     Raises
     ------
@@ -46,12 +44,8 @@ def with_weights(model: Model, precision: Precision) -> Iterator[Model]:
         if the model isn't one that the C program can compute, or can't be given int8 weights
     """
     if precision is Precision.float32 or c_weights.read(model).is_int8:
-        yield model
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / model.path.name
-        path.write_bytes(quantize.smaller(model, quantize.Weights.int8).SerializeToString())
-        yield Model(path)
+        return model
+    return Model(quantize.smaller(model, quantize.Weights.int8).SerializeToString(), name=model.name)
 
 
 def compare(compiled: c_compiled.Compiled, model: Model, name: str, clips: Path | None) -> Iterator[str]:
@@ -130,17 +124,17 @@ def main(
             os.lstat(folder)  # a name that is too long is so before the work
         if clips is not None:
             corpus.evaluation_clips(clips, model.labels, "validation")  # and so are clips that aren't there
-        with with_weights(model, weights) as stored:
-            made = program(c_weights.read(stored), model.card, weights, model_path.name)
-            told = ["not compared with the ONNX file, since there is no C compiler here"]
-            if compiler:
-                compiled = c_compiled.Compiled(made, model.card, compiler)
-                name = f"{model_path} with {weights} weights"
-                told = list(compare(compiled, c_compiled.as_written(stored), name, clips))
-                if timed:
-                    ours, theirs, ratio = c_compiled.block_seconds(compiled, stored)
-                    took = f"{1000 * ours:.3f} ms, onnxruntime {1000 * theirs:.3f} ms"
-                    told.append(f"a block: {took}, {ratio:.2f} times the time")
+        stored = with_weights(model, weights)
+        made = program(c_weights.read(stored), model.card, weights, model_path.name)
+        told = ["not compared with the ONNX file, since there is no C compiler here"]
+        if compiler:
+            compiled = c_compiled.Compiled(made, model.card, compiler)
+            name = f"{model_path} with {weights} weights"
+            told = list(compare(compiled, c_compiled.as_written(stored), name, clips))
+            if timed:
+                ours, theirs, ratio = c_compiled.block_seconds(compiled, stored)
+                took = f"{1000 * ours:.3f} ms, onnxruntime {1000 * theirs:.3f} ms"
+                told.append(f"a block: {took}, {ratio:.2f} times the time")
         put(made, folder, overwrite)
         constants = f"{made.constant_bytes / 1000:.1f} KB of constants"
         typer.echo(f"{folder}: {', '.join(made.files)}")

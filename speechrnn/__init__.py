@@ -16,8 +16,12 @@ __version__ = "0.1.0"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def load(path: "str | os.PathLike[str] | None" = None) -> "Model":
-    """Load a model: the shipped one, another of the package by its name ("gru-12-small"), or the ONNX file at `path`.
+def load(source: "str | os.PathLike[str] | bytes | None" = None) -> "Model":
+    """Load a model: the shipped one, another of the package by its name ("gru-12-small"), or an ONNX file.
+
+    Parameters
+    ----------
+    source : path of the file, bytes of it, or name of a shipped model; None for gru-12
 
     Raises
     ------
@@ -26,7 +30,7 @@ def load(path: "str | os.PathLike[str] | None" = None) -> "Model":
     """
     from speechrnn.model import Model
 
-    return Model(path)
+    return Model(source)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,14 +14,14 @@ from typing import BinaryIO, NamedTuple, cast
 import numpy as np
 import soundfile
 
-from speechrnn import containers, media
+from speechrnn import containers, media, pcm
 from speechrnn.channels import Channel, Mixer
 from speechrnn.errors import AudioError
 from speechrnn.folders import SUFFIXES, Folder, search, sound_files
 from speechrnn.text import printable
 
-__all__ = ["SAMPLE_RATE", "SUFFIXES", "Folder", "Native", "Source", "blocks", "load", "native_blocks", "resampler",
-           "search", "seconds_of", "sound_files", "source_name"]  # fmt: skip
+__all__ = ["SAMPLE_RATE", "SUFFIXES", "Folder", "Native", "Source", "blocks", "from_pcm", "load", "native_blocks",
+           "resampler", "search", "seconds_of", "sound_files", "source_name"]  # fmt: skip
 
 SAMPLE_RATE = 16_000  # Hz
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; a header that claims 1 Hz makes 6 GB at 16 kHz out of 100 kB
@@ -59,6 +59,53 @@ def load(source: Source, *, max_seconds: float | None = None, channel: Channel =
         if the source is missing, unreadable, not sound, empty, damaged, cut off, too long, or not finite
     """
     return np.concatenate(list(blocks(source, max_seconds=max_seconds, channel=channel)))
+
+
+def from_pcm(
+    data: bytes, rate: int = SAMPLE_RATE, width: int | str = 2, channels: int = 1, channel: Channel = "mean"
+) -> np.ndarray:
+    """Decode raw PCM of a whole sound, without a header, as `Model.classify` and `Spotter.process` take it.
+
+    Of a sound that comes in pieces, give each of them here if its rate is 16 kHz; `speechrnn.pipes.blocks` reads a
+    pipe at any rate.
+
+    Parameters
+    ----------
+    data : bytes
+        samples of all channels in turns, little-endian
+    rate : int
+        in Hz
+    width : int, or str
+        bytes of a sample: 1 (unsigned), 2, 3 or 4 (signed), as a WAV has them; or how it is encoded: u8, s16le, s24le,
+        s24le-in-32, s32le, f32le, f64le, alaw or mulaw
+    channels : int
+        how many there are
+    channel : int from 1, "mean" or "loudest"
+        which of them is taken
+
+    Returns
+    -------
+    np.ndarray [shape=(samples,), dtype=float32]
+        mono at 16 kHz, full scale 1.0
+
+    Raises
+    ------
+    speechrnn.errors.InputError
+        if the layout can't be, `data` ends amid a frame, or a sample is NaN or infinite
+
+    Examples
+    --------
+    >>> from speechrnn.audio import from_pcm
+    >>> from_pcm(bytes([0, 64, 0, 192]))
+    array([ 0.5, -0.5], dtype=float32)
+    """
+    layout = pcm.Layout(rate, pcm.ENCODING_OF_WIDTH.get(width, str(width)), channels)
+    if len(data) % layout.frame_bytes:
+        raise AudioError(f"PCM: {len(data)} bytes are no whole number of frames of {layout.frame_bytes} bytes")
+    mono = Mixer(channel, channels, rate, "PCM")(layout.decode(data))
+    samples = resampler(rate)(pcm.checked(mono, "PCM"), True)
+    check_resampled(samples, "PCM", 0.0)
+    return samples
 
 
 def blocks(

@@ -19,12 +19,12 @@ RunOptions: TypeAlias = onnxruntime.RunOptions
 MOST_MEMORY = 2**29 + (os.cpu_count() or 1) * 2**24  # bytes
 
 
-def session(model: bytes | str | os.PathLike[str], *, as_written: bool = False) -> Session:
+def session(content: bytes, *, as_written: bool = False) -> Session:
     """A session on the CPU, on one thread.
 
     Parameters
     ----------
-    model : bytes of an ONNX file, or its path
+    content : bytes of an ONNX file
     as_written : bool
         leave out the optimisations that change what is computed: in front of a MatMul, onnxruntime takes
         DequantizeLinear as a leave to round what is multiplied to 8 bits too
@@ -41,7 +41,6 @@ def session(model: bytes | str | os.PathLike[str], *, as_written: bool = False) 
     options.add_session_config_entry("session.use_env_allocators", "1")  # the one of _bound_memory
     if as_written:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    content = model if isinstance(model, bytes) else os.fspath(model)
     # Without enable_fallback=0 it prints "EP Error" on stdout, where results are, and tries the same once more.
     return Session(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 

@@ -1,4 +1,13 @@
-"""A microphone flows in, at whatever rate it has; float32 mono at 16 kHz flows out, also after the device was away."""
+"""A microphone as an iterator of float32 mono at 16 kHz, whatever its rate, also after the device was away.
+
+    spotter = speechrnn.Spotter(speechrnn.load())
+    with Microphone() as microphone:
+        for samples in microphone:
+            for detection in spotter.process(samples):
+                print(detection.label)
+
+In an asyncio program, `async for detection in spotter.detections(microphone)` does the same.
+"""
 
 import contextlib
 import os
@@ -16,6 +25,7 @@ from speechrnn.audio import SAMPLE_RATE, resampler
 from speechrnn.channels import OPPOSITE_PHASE, Channel, Mixer, parse
 from speechrnn.devices import Device, Identity, choose
 from speechrnn.errors import AudioError, MicrophoneError, SoundWarning
+from speechrnn.level import dbfs, rms
 from speechrnn.text import printable
 
 BLOCK_SECONDS = 0.1  # sound handed over at a time: every one wakes the process, which costs more than hearing it
@@ -25,7 +35,6 @@ LOST_SECONDS = 2.0  # without a block, the device is gone; a busy machine may be
 EQUALS_SECONDS = 10.0  # one of several inputs of the same name is waited for, until another is taken for it
 MOST_CHANNELS = 16  # of a real device; sound servers claim more than there are
 START_SECONDS = 4.0  # the same for a device just opened: Bluetooth takes its time
-FLOOR_DBFS = -120.0  # what digital silence is called
 QUIET_DBFS = -50.0  # peak
 CLIPPED_SHARE = 0.001
 
@@ -54,16 +63,11 @@ class Level:
         return ""
 
 
-def dbfs(amplitude: float) -> float:
-    """An amplitude, full scale 1.0, in decibels."""
-    return max(FLOOR_DBFS, 20.0 * float(np.log10(max(amplitude, 1e-12))))
-
-
 def measure(samples: np.ndarray) -> Level:
     """The level of a sound, float [samples], of at least one sample."""
     magnitude = np.abs(samples)
     return Level(
-        rms=dbfs(float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))),
+        rms=dbfs(rms(samples)),
         peak=dbfs(float(magnitude.max())),
         clipped=float(np.mean(magnitude >= 0.99)),  # resampled, a clipped wave ripples around full scale
         offset=float(samples.mean()),

@@ -1,16 +1,18 @@
-"""An ONNX file and its card; sound flows in, posteriors and labels flow out."""
+"""Model: an ONNX file with its card, which gives posteriors and labels of sound. Stream: the same block by block."""
 
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechrnn import audio, card, spotter
+from speechrnn import audio, card, decision
 from speechrnn.channels import Channel
+from speechrnn.decision import Classification
 from speechrnn.errors import AudioError, ModelError, first_line
 from speechrnn.inference import RunOptions, Session, session
 from speechrnn.pcm import checked
@@ -24,22 +26,17 @@ MOST_BYTES = 2**27  # of a file; ours have less than 2 MB
 LOAD_SECONDS = 5.0  # of computing; a small computer needs half a second
 LONGEST_LOAD_SECONDS = 60.0  # however busy the machine is
 WEIGHTS_ELSEWHERE = b"\n\x08location"  # how a tensor of an ONNX file begins to say in which other file its numbers are
+WAITING = 3  # clips of `classify_many` that are drawn, for each worker
 PIECE_BLOCKS = 250  # sound runs through the graph in pieces of 5 s over all of a batch, so that memory stays bounded
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Sound = audio.Source | np.ndarray
 
 
-@dataclass(frozen=True)
-class Classification:
-    """What was heard in a clip."""
-
-    label: str
-    probability: float
-    posterior: dict[str, float]  # of every label, most probable first
-
-
 class Stream:
-    """The network's ear on one sound: blocks in, posteriors out, the state carried from block to block."""
+    """The network on one sound: blocks in, posteriors out, the state carried from block to block."""
 
     def __init__(self, model: "Model", batch: int = 1) -> None:
         self._model, self._batch = model, batch
@@ -86,7 +83,11 @@ class Model:
 
     Parameters
     ----------
-    path : path of an ONNX file, or name of a shipped model (gru-12, gru-12-small), or None for gru-12
+    source : path of an ONNX file, bytes of one, or name of a shipped model (gru-12, gru-12-small); None for gru-12
+    name : str, or None for the path
+        what messages call it
+
+    A model can be pickled, for the workers of a process pool; it then carries its bytes with it. Threads may share one.
 
     Raises
     ------
@@ -100,35 +101,43 @@ class Model:
     ('yes', 'no')
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self.path = shipped(DEFAULT_MODEL) if path is None else located(path)
+    def __init__(self, source: str | os.PathLike[str] | bytes | None = None, *, name: str | None = None) -> None:
+        self.path: Path | None = None  # of the file; None for one that was given as bytes
+        if not isinstance(source, bytes):
+            self.path = shipped(DEFAULT_MODEL) if source is None else located(source)
+        self.name = name or str(self.path or "<bytes>")
+        self.content = source if isinstance(source, bytes) else b""
         self.session, self.card = self._in_time(self._load)
+
+    def __reduce__(self) -> tuple[Callable[..., "Model"], tuple[Any, ...]]:
+        return _unpickled, (self.content, self.name, self.path, self.card)
 
     def _load(self, options: RunOptions) -> tuple[Session, card.Card]:
         """The session of the graph, which has heard a little silence, and the checked card."""
         try:
-            with open(self.path, "rb") as file:
-                content = file.read(MOST_BYTES + 1)
+            if self.path is not None:
+                with open(self.path, "rb") as file:
+                    self.content = file.read(MOST_BYTES + 1)
         except (OSError, ValueError) as error:  # a NUL in a name is no OSError
             reason = getattr(error, "strerror", None) or error
-            raise ModelError(f"{self.path}: can't be read ({reason}): name an ONNX file of speechrnn") from None
-        if len(content) > MOST_BYTES:
-            raise ModelError(f"{self.path}: has more than {MOST_BYTES / 1e6:.0f} MB: name an ONNX file of speechrnn")
-        if WEIGHTS_ELSEWHERE in content:
-            raise ModelError(f"{self.path}: has weights in another file: put them into this one")
+            raise ModelError(f"{self.name}: can't be read ({reason}): name an ONNX file of speechrnn") from None
+        if len(self.content) > MOST_BYTES:
+            raise ModelError(f"{self.name}: has more than {MOST_BYTES / 1e6:.0f} MB: name an ONNX file of speechrnn")
+        if WEIGHTS_ELSEWHERE in self.content:
+            raise ModelError(f"{self.name}: has weights in another file: put them into this one")
         try:
-            if unfit := unfit_node(content):
+            if unfit := unfit_node(self.content):
                 raise ValueError(unfit)
-            loaded = session(content)
+            loaded = session(self.content)
         except Exception as error:  # onnxruntime's exceptions have no common class of their own
-            raise ModelError(f"{self.path}: is not an ONNX model that can be run ({first_line(error)})") from None
+            raise ModelError(f"{self.name}: is not an ONNX model that can be run ({first_line(error)})") from None
         try:
             metadata = loaded.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError:
-            raise ModelError(f"{self.path}: its model card is not UTF-8: export the model again") from None
+            raise ModelError(f"{self.name}: its model card is not UTF-8: export the model again") from None
         if card.METADATA_KEY not in metadata:
-            raise ModelError(f"{self.path}: carries no speechrnn model card: make it with python -m export.to_onnx")
-        described = card.from_json(metadata[card.METADATA_KEY], str(self.path))
+            raise ModelError(f"{self.name}: carries no speechrnn model card: make it with python -m export.to_onnx")
+        described = card.from_json(metadata[card.METADATA_KEY], self.name)
         self._check_graph(loaded, described)
         self._try_out(loaded, described, options)
         return loaded, described
@@ -158,7 +167,7 @@ class Model:
             options.terminate = True  # between two nodes of a run
             thread.join(1.0)
         if late:
-            raise ModelError(f"{self.path}: isn't ready after {LOAD_SECONDS:g} s: take a smaller model")
+            raise ModelError(f"{self.name}: isn't ready after {LOAD_SECONDS:g} s: take a smaller model")
         if isinstance(done[0], Exception):
             raise done[0]
         return done[0]
@@ -168,12 +177,12 @@ class Model:
         inputs = {i.name: i for i in loaded.get_inputs()}
         outputs = {o.name: o for o in loaded.get_outputs()}
         if (set(inputs), set(outputs)) != ({"audio", "state"}, set(OUTPUTS)):
-            raise ModelError(f"{self.path}: its graph has other inputs or outputs than audio, state: export it again")
+            raise ModelError(f"{self.name}: its graph has other inputs or outputs than audio, state: export it again")
         if any(value.type != "tensor(float)" for value in (*inputs.values(), *outputs.values())):
-            raise ModelError(f"{self.path}: its graph takes or gives other numbers than float32: export it again")
+            raise ModelError(f"{self.name}: its graph takes or gives other numbers than float32: export it again")
         sizes = inputs["state"].shape[-1:], outputs["probabilities"].shape[-1:]
         if sizes != ([described.state_size], [len(described.labels)]):
-            raise ModelError(f"{self.path}: its graph doesn't fit its model card: export it again")
+            raise ModelError(f"{self.name}: its graph doesn't fit its model card: export it again")
 
     def _try_out(self, loaded: Session, described: card.Card, options: RunOptions) -> None:
         """Hear one block of silence, then two: a graph may load that doesn't run, or says what can't be."""
@@ -183,14 +192,14 @@ class Model:
             try:
                 probabilities, following = loaded.run(OUTPUTS, {"audio": audio, "state": state}, options)
             except Exception as error:
-                raise ModelError(f"{self.path}: its graph doesn't run ({first_line(error)}): export it again") from None
+                raise ModelError(f"{self.name}: its graph doesn't run ({first_line(error)}): export it again") from None
             if probabilities.shape != (1, blocks, len(described.labels)) or following.shape != state.shape:
                 raise ModelError(
-                    f"{self.path}: its graph doesn't give a row for each block and a state: export it again"
+                    f"{self.name}: its graph doesn't give a row for each block and a state: export it again"
                 )
             sums = probabilities.sum(axis=-1)
             if not (np.abs(sums - 1.0) < 1e-3).all() or probabilities.min() < 0.0 or not np.isfinite(following).all():
-                raise ModelError(f"{self.path}: what its graph gives are no probabilities: export it again")
+                raise ModelError(f"{self.name}: what its graph gives are no probabilities: export it again")
             state = following
 
     def run(self, samples: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +213,7 @@ class Model:
         try:
             probabilities, following = self.session.run(OUTPUTS, {"audio": samples, "state": state})
         except Exception as error:
-            raise ModelError(f"{self.path}: its graph doesn't run ({first_line(error)})") from None
+            raise ModelError(f"{self.name}: its graph doesn't run ({first_line(error)})") from None
         return probabilities, following
 
     @property
@@ -221,7 +230,7 @@ class Model:
         The sound starts from a fresh state; what is left of its last block is silence too.
         """
         block = self.card.block_length
-        blocks = -(-len(samples) // block) + self.card.blocks(self.card.tail_seconds)
+        blocks = -(-len(samples) // block) + self.card.tail_blocks
         whole = np.zeros((1, blocks * block), np.float32)
         whole[0, : len(samples)] = samples
         return self.stream().process(whole)[0]
@@ -261,7 +270,16 @@ class Model:
     def classify_many(
         self, sounds: Iterable[Sound], workers: int | None = None, channel: Channel = "mean"
     ) -> Iterator[Classification | AudioError]:
-        """Labels of many clips, in order, on all cores; where a clip can't be used, its error instead."""
+        """Labels of many clips, in order, on all cores; where a clip can't be used, its error instead.
+
+        The sounds are drawn as their turn comes, a few ahead for each worker, so that memory stays bounded.
+
+        Parameters
+        ----------
+        sounds : sounds as `classify` takes them
+        workers : number of threads, or None for one on each core
+        channel : int from 1, "mean" or "loudest"
+        """
         workers = workers or os.cpu_count() or 1
 
         def one(sound: Sound) -> Classification | AudioError:
@@ -275,19 +293,27 @@ class Model:
             return
         from concurrent.futures import ThreadPoolExecutor  # here, because one clip doesn't need it
 
-        with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(one, sounds)
+        pool = ThreadPoolExecutor(workers)
+        waiting: deque[Future[Classification | AudioError]] = deque()
+        try:
+            for sound in sounds:
+                waiting.append(pool.submit(one, sound))
+                if len(waiting) == WAITING * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def decide(self, posteriors: np.ndarray) -> Classification:
-        """The label of a clip, from its `posteriors` [blocks, labels]: what it says at its clearest moment.
+        """The label of a clip, from its `posteriors` [blocks, labels]."""
+        return decision.classify(self.card, posteriors)
 
-        That is where the smoothed posterior of a label other than silence is highest.
-        """
-        smoothed = spotter.clearest(posteriors, self.labels, self.card.blocks(self.card.smoothing_seconds))
-        order = np.argsort(-smoothed, kind="stable")
-        posterior = {self.labels[i]: float(smoothed[i]) for i in order}
-        label = next(iter(posterior))
-        return Classification(label, posterior[label], posterior)
+
+def _unpickled(content: bytes, name: str, path: Path | None, described: card.Card) -> Model:
+    model = Model(content, name=name)
+    model.path, model.card = path, described
+    return model
 
 
 def shipped(name: str) -> Path:

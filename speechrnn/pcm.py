@@ -3,14 +3,11 @@
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from speechrnn.errors import AudioError, InputError
-
-if TYPE_CHECKING:
-    from speechrnn.channels import Channel
 
 RATES = (1000, 768_000)  # Hz; a header outside of that is damaged, and resampling from 1 Hz would fill the memory
 MOST_CHANNELS = 1024  # as many as libsndfile takes
@@ -61,6 +58,8 @@ ENCODINGS = {
     "mulaw": Encoding(1, lambda data: MU_LAW[np.frombuffer(data, np.uint8)]),
 }
 
+ENCODING_OF_WIDTH: dict[int | str, str] = {1: "u8", 2: "s16le", 3: "s24le", 4: "s32le"}  # bytes; as in a WAV
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -99,51 +98,6 @@ class Layout:
             return ENCODINGS[self.encoding].decode(whole).astype(np.float32).reshape(-1, self.channels)
 
 
-def from_pcm(
-    data: bytes, rate: int = 16_000, encoding: str = "s16le", channels: int = 1, channel: "Channel" = "mean"
-) -> np.ndarray:
-    """Raw PCM of a whole sound, without a header, as what `Model.classify` and `Spotter.process` take.
-
-    Parameters
-    ----------
-    data : bytes
-        samples of all channels in turns, little-endian
-    rate : int
-        in Hz
-    encoding : one of u8, s16le, s24le, s24le-in-32, s32le, f32le, f64le, alaw, mulaw
-    channels : int
-        how many there are
-    channel : int from 1, "mean" or "loudest"
-        which of them is taken
-
-    Returns
-    -------
-    np.ndarray [shape=(samples,), dtype=float32]
-        mono at 16 kHz, full scale 1.0
-
-    Raises
-    ------
-    speechrnn.errors.InputError
-        if the layout can't be, `data` ends amid a frame, or a sample is NaN or infinite
-
-    Examples
-    --------
-    >>> from speechrnn.pcm import from_pcm
-    >>> from_pcm(bytes([0, 64, 0, 192]))
-    array([ 0.5, -0.5], dtype=float32)
-    """
-    from speechrnn.audio import check_resampled, resampler  # here: a header needs neither libsndfile nor soxr
-    from speechrnn.channels import Mixer
-
-    layout = Layout(rate, encoding, channels)
-    if len(data) % layout.frame_bytes:
-        raise AudioError(f"PCM: {len(data)} bytes are no whole number of frames of {layout.frame_bytes} bytes")
-    mono = Mixer(channel, channels, rate, "PCM")(layout.decode(data))
-    samples = resampler(rate)(checked(mono, "PCM"), True)
-    check_resampled(samples, "PCM", 0.0)
-    return samples
-
-
 def checked(samples: np.ndarray, name: str = "array", axes: int = 1) -> np.ndarray:
     """Samples given from Python as float32, or refused: the one check of every array that a model is fed with.
 
@@ -159,7 +113,7 @@ def checked(samples: np.ndarray, name: str = "array", axes: int = 1) -> np.ndarr
     """
     if not isinstance(samples, np.ndarray):
         remedy = (
-            "speechrnn.pcm.from_pcm makes one of bytes" if isinstance(samples, bytes | bytearray) else "1.0 is full"
+            "speechrnn.audio.from_pcm makes one of bytes" if isinstance(samples, bytes | bytearray) else "1.0 is full"
         )
         raise AudioError(f"{name}: is a {type(samples).__name__}: give a NumPy array of floats ({remedy})")
     if samples.dtype.kind != "f":

@@ -6,34 +6,19 @@ accept. Latency is counted from the end of the word, as people feel it; it is ne
 is over.
 """
 
-import math
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from speechrnn import files
-from speechrnn.errors import InputError
-from speechrnn.spotter import Detection, Spotter
-
-if TYPE_CHECKING:
-    from speechrnn.model import Model
+from speechrnn.card import Card
+from speechrnn.decision import Detection, Detector
+from speechrnn.labels import Label
 
 HIT_SECONDS = 0.75  # after the end of a word, it can still be hit
 DET_THRESHOLDS = (*(round(0.05 * step, 2) for step in range(2, 20)), 0.97, 0.99)
-
-
-@dataclass(frozen=True)
-class Label:
-    """What is said from `start` to `end`, in seconds from the start of the recording."""
-
-    start: float
-    end: float
-    word: str
 
 
 @dataclass(frozen=True)
@@ -202,78 +187,24 @@ def score(detections: Iterable[Detection], labels: Iterable[Label], words: Itera
     return Score(counts, seconds, tuple(latencies), probabilities, peaks)
 
 
-def judge(spotter: Spotter, recordings: Iterable[Heard]) -> Score:
-    """What `spotter` makes of recordings by their posteriors, from a fresh start in each of them."""
+def judge(detector: Detector, recordings: Iterable[Heard]) -> Score:
+    """What `detector` makes of recordings by their posteriors, from a fresh start in each of them."""
     whole = Score()
     for heard in recordings:
-        spotter.reset()
-        whole += score(spotter.decide(heard.posteriors), heard.labels, spotter.words, heard.seconds)
+        detector.reset()
+        whole += score(detector.decide(heard.posteriors), heard.labels, detector.words, heard.seconds)
     return whole
 
 
 def det_curve(
-    model: "Model",
+    card: Card,
     recordings: Sequence[Heard],
     thresholds: Iterable[float] = DET_THRESHOLDS,
     words: Iterable[str] | None = None,
 ) -> list[tuple[float, Score]]:
     """Detection error trade-off (Martin et al. 1997): the score at each threshold, one and the same for all words.
 
-    The network isn't run again: the spotter decides anew on the posteriors.
+    The network isn't run again: a `Detector` decides anew on the posteriors.
     """
     chosen = None if words is None else tuple(words)
-    return [(t, judge(Spotter(model, threshold=t, words=chosen), recordings)) for t in thresholds]
-
-
-def read_labels(path: Path) -> list[Label]:
-    """A label track as Audacity exports it: lines of start, end (seconds) and text, with tabs between.
-
-    Lines that begin with a backslash (the frequency range of the label before) are passed over.
-
-    Raises
-    ------
-    InputError
-        naming the file, and the line where one is wrong
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}): name a label track") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not text in UTF-8: export the label track again") from None
-    return [
-        _label(line, f"{path}, line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.startswith("\\")
-    ]
-
-
-def _label(line: str, where: str) -> Label:
-    columns = line.rstrip("\r").split("\t", 2)
-    if len(columns) < 3:
-        raise InputError(f"{where}: is no label: write start, end and word with tabs between")
-    try:
-        start, end = float(columns[0]), float(columns[1])
-    except ValueError:
-        raise InputError(
-            f"{where}: {columns[0][:40]!r} to {columns[1][:40]!r} is no stretch of time in seconds"
-        ) from None
-    if not 0.0 <= start <= end < math.inf:
-        raise InputError(f"{where}: {start:g} to {end:g} s must not be negative, endless, or end before it starts")
-    return Label(start, end, columns[2].strip())
-
-
-def write_labels(path: Path, labels: Iterable[Label], *, overwrite: bool = True) -> None:
-    """Write a label track that Audacity imports and `read_labels` reads, to the microsecond.
-
-    Raises
-    ------
-    InputError
-        if the file can't be written (or is there, and `overwrite` is False), or a word can't stand in it
-    """
-    lines = []
-    for label in labels:
-        if any(character in label.word for character in "\t\r\n"):
-            raise InputError(f"{path}: {label.word!r} can't be a label: it holds a tab or a line break")
-        lines.append(f"{label.start:.6f}\t{label.end:.6f}\t{label.word}\n")
-    files.write(path, "".join(lines).encode(), overwrite=overwrite)
+    return [(t, judge(Detector(card, threshold=t, words=chosen), recordings)) for t in thresholds]

@@ -14,7 +14,7 @@ import speechrnn
 from data_scripts.make_stream import make_stream
 from export import c_compiled, c_source
 from export.c_source import Precision
-from speechrnn import spotter
+from speechrnn import decision
 from speechrnn.training.corpus import evaluation_clips
 from tests.support.c_program import (
     BLOCK,
@@ -233,7 +233,7 @@ def test_the_last_block_of_the_silence_after_the_end_counts(gru):
     for blocks in range(1, 60):
         samples = int16(sound("speech", blocks * BLOCK, seed=2))
         rows = gru.model.posteriors(samples.astype(np.float32) / 32768)
-        smoothed = spotter.smooth(np.pad(rows, ((4, 0), (0, 0))), 5)[:, [0, 1]]
+        smoothed = decision.smooth(np.pad(rows, ((4, 0), (0, 0))), 5)[:, [0, 1]]
         before, last = smoothed[:-1].max(), smoothed[-1].max()
         if last > before + 1e-4:
             threshold = f"{(before + last) / 2:.6f}"
@@ -250,6 +250,14 @@ def test_the_end_is_heard_out_as_spot_does(gru, samples):
     for seed in range(4):
         heard = int16(sound("speech", 30 * BLOCK + samples, seed))[: 30 * BLOCK * (seed > 0) + samples]
         assert_same(spotted([gru.spot], heard, "0.2"), expected(gru.model, heard, threshold=0.2))
+
+
+@pytest.mark.parametrize("tail", [0, 0.39, 0.415, 0.43])
+def test_odd_tails_are_heard_out_as_spot_does(small, tail):
+    odd = Case(small / "gru.onnx", tail_seconds=tail)
+    for seed in range(4):
+        heard = int16(sound("speech", 30 * BLOCK + 100, seed))
+        assert_same(spotted([odd.spot], heard, "0.2"), expected(odd.model, heard, threshold=0.2))
 
 
 @pytest.mark.parametrize(

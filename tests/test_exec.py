@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from speechrnn.cli import outputs
+from speechrnn.decision import Detection
 from speechrnn.errors import InputError
-from speechrnn.spotter import Detection
 from tests.support.command_line import run
 from tests.support.sound_server import wait
 from tests.support.tone_model import clip, listening, model, pcm, said  # noqa: F401  # fixtures among them

@@ -222,7 +222,7 @@ def test_another_network_hears_every_training_clip(words, tmp_path):
 def test_windows_of_a_whole_clip_are_those_of_its_parts(tmp_path):
     """The network that takes any length gives what the one it is made of gives for each window."""
     tiny_teacher(tmp_path)
-    mel, one = (script.session(tmp_path / name) for name in (script.MEL, script.EMBEDDING))
+    mel, one = (script.session((tmp_path / name).read_bytes()) for name in (script.MEL, script.EMBEDDING))
     clip = (3000 * np.random.default_rng(1).standard_normal(SAMPLE_RATE)).astype(np.int16)
     frames = mel.run(None, {"input": np.pad(clip, script.PADDING).astype(np.float32)[None]})[0][0, 0] / 10.0 + 2.0
     windows = np.stack([frames[start : start + 76] for start in range(0, len(frames) - 75, 8)])

@@ -10,7 +10,7 @@ from typer import Typer
 from data_scripts import make_stream as script
 from data_scripts.make_stream import held_out_noise, make_stream, save
 from speechrnn import audio
-from speechrnn.scoring import read_labels
+from speechrnn.labels import read_labels
 from speechrnn.training.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
 from speechrnn.training.partition import partition
 from tests.support.clips import TRAINING, VALIDATION, burst

@@ -1,6 +1,10 @@
 """The shipped file keeps the contract of the design: one causal graph, exact however the sound is cut."""
 
 import io
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechrnn
+from speechrnn import audio
 from speechrnn import model as runtime
 from speechrnn.errors import AudioError, ModelError
-from speechrnn.model import located
+from speechrnn.model import WAITING, Model, located
 from tests.support.sound_kinds import BLOCK, KINDS, RATE, noise, sound, tones
 
 # Long enough that hidden states have something to remember, short enough to try many.
@@ -145,7 +150,7 @@ def test_long_sound_is_the_same_in_pieces_and_at_once(model, monkeypatch):
     for blocks in (7, runtime.PIECE_BLOCKS, 10_000):
         monkeypatch.setattr(runtime, "PIECE_BLOCKS", blocks)
         rows[blocks] = model.posteriors(audio)
-    assert len(rows[7]) == 50 * 50 + model.card.blocks(model.card.tail_seconds)
+    assert len(rows[7]) == 50 * 50 + model.card.tail_blocks
     for piecewise in rows.values():
         np.testing.assert_allclose(piecewise, rows[10_000], atol=1e-5)
 
@@ -250,3 +255,70 @@ def test_a_model_of_the_package_has_a_name(model, tmp_path, monkeypatch):
     assert located("../gru-12") == Path("../gru-12")
     with pytest.raises(ModelError, match="gru-13: can't be read"):
         speechrnn.load("gru-13")
+
+
+def test_a_model_is_made_of_the_bytes_of_a_file_too(model):
+    again = Model(model.path.read_bytes())
+    clip = sound("speech", RATE)
+    assert again.path is None
+    assert again.card == model.card
+    assert again.classify(clip) == model.classify(clip)
+    with pytest.raises(ModelError, match="<bytes>: is not an ONNX model"):
+        Model(b"nothing")
+    with pytest.raises(ModelError, match=r"my\.onnx: is not an ONNX model"):
+        Model(b"nothing", name="my.onnx")
+
+
+def test_a_pickled_model_needs_no_file_and_keeps_its_card(model, tmp_path):
+    copy = tmp_path / "copy.onnx"
+    copy.write_bytes(model.path.read_bytes())
+    one = Model(copy)
+    one.card = replace(one.card, hysteresis=0.25)
+    copy.unlink()
+    other = pickle.loads(pickle.dumps(one))
+    clip = sound("speech", RATE)
+    assert (other.path, other.name, other.card) == (copy, str(copy), one.card)
+    np.testing.assert_array_equal(other.posteriors(clip), one.posteriors(clip))
+
+
+def test_a_model_works_in_a_pool_of_processes(model):
+    clips = [sound(kind, RATE, seed) for seed in range(2) for kind in KINDS]
+    expected = [model.classify(clip) for clip in clips]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(model.classify, clips)) == expected
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_of_many_sounds_only_a_few_are_drawn_ahead(model, workers):
+    drawn = 0
+
+    def sounds():
+        nonlocal drawn
+        for _ in range(2000):
+            drawn += 1
+            yield np.zeros(RATE // 10, np.float32)
+
+    results = model.classify_many(sounds(), workers)
+    for taken in range(1, 6):
+        next(results)
+        assert drawn <= taken + WAITING * workers
+    results.close()
+    assert drawn < 100
+
+
+def test_spotters_of_one_model_in_threads_find_what_they_find_alone(model):
+    """Two sounds, each cut into pieces of another length, heard again and again at the same time."""
+    examples = Path(__file__).resolve().parents[1] / "examples"
+    words = [audio.load(examples / f"{word}.wav") for word in ("yes", "no", "left", "go", "stop")]
+    sounds = [np.concatenate(words), np.concatenate(words[::-1])]
+
+    def found(which):
+        spotter, rows = speechrnn.Spotter(model, threshold=0.5), []
+        for piece in np.split(sounds[which], range(997, len(sounds[which]), 997 + 500 * which)):
+            rows += spotter.process(piece)
+        return rows + spotter.finish()
+
+    alone = [found(0), found(1)]
+    assert all(len(detections) >= 3 for detections in alone)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(found, [0, 1] * 4)) == alone * 4

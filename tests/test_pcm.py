@@ -40,9 +40,9 @@ def test_24_bits_in_four_bytes_are_the_lower_three_whatever_the_fourth_holds():
 
 def test_from_pcm_gives_what_a_file_of_that_sound_gives():
     samples = np.stack([said("yes", rate=44_100), 0 * said("yes", rate=44_100)], axis=1)
-    made = pcm.from_pcm(raw(samples, 44_100, "PCM_24"), 44_100, "s24le", 2)
+    made = audio.from_pcm(raw(samples, 44_100, "PCM_24"), 44_100, "s24le", 2)
     np.testing.assert_array_equal(made, audio.load(encoded(samples, 44_100, subtype="PCM_24")))
-    assert np.abs(pcm.from_pcm(raw(samples, 44_100, "PCM_24"), 44_100, "s24le", 2, channel=2)).max() == 0
+    assert np.abs(audio.from_pcm(raw(samples, 44_100, "PCM_24"), 44_100, "s24le", 2, channel=2)).max() == 0
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_from_pcm_gives_what_a_file_of_that_sound_gives():
         ((b"abc",), "frames of 2 bytes"),
         ((b"", 10), "10 Hz"),
         ((b"", RATE, "s17le"), "s17le"),
+        ((b"", RATE, 5), "5"),
         ((b"", RATE, "u8", 0), "0 channels"),
         ((np.float32([np.nan]).tobytes(), RATE, "f32le"), "NaN"),
         ((np.array([1e300]).tobytes(), RATE, "f64le"), "infinite"),
@@ -58,4 +59,10 @@ def test_from_pcm_gives_what_a_file_of_that_sound_gives():
 )
 def test_pcm_that_can_not_be_is_refused(arguments, told):
     with pytest.raises(InputError, match=told):
-        pcm.from_pcm(*arguments)
+        audio.from_pcm(*arguments)
+
+
+@pytest.mark.parametrize(("width", "encoding"), [(1, "u8"), (2, "s16le"), (3, "s24le"), (4, "s32le")])
+def test_a_width_in_bytes_is_that_of_a_wav(width, encoding):
+    data = np.random.default_rng(0).bytes(12 * width)
+    np.testing.assert_array_equal(audio.from_pcm(data, RATE, width), audio.from_pcm(data, RATE, encoding))

@@ -14,7 +14,7 @@ import soundfile
 from speechrnn import audio
 from speechrnn.cli import outputs
 from speechrnn.cli.outputs import Recording
-from speechrnn.spotter import Detection
+from speechrnn.decision import Detection
 from tests.support.command_line import run
 from tests.support.sound_server import tone, wait
 from tests.support.tone_model import RATE, WORDS, clip, listening, model, pcm, said  # noqa: F401  # fixtures among them

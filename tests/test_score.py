@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from speechrnn.scoring import Label, write_labels
+from speechrnn.labels import Label, write_labels
 from speechrnn.training.partition import partition
 from tests.support.command_line import run
 from tests.support.made_streams import WORD_SECONDS, WORDS, FakeModel, score, write

@@ -1,16 +1,14 @@
 """Detections against labels: what counts as a hit, a miss, a wrong word, a double hit, a false accept."""
 
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechrnn.errors import InputError
-from speechrnn.scoring import HIT_SECONDS, Heard, Label, Score, det_curve, judge, read_labels, score, write_labels
-from speechrnn.spotter import Detection, Spotter
+from speechrnn.decision import Detection
+from speechrnn.labels import Label
+from speechrnn.scoring import HIT_SECONDS, Heard, Score, det_curve, judge, score
+from speechrnn.spotter import Spotter
 from tests.support.made_streams import WORDS, FakeModel, spoken
 
 times = st.integers(0, 4000).map(lambda step: step / 64)  # sums of such numbers are exact
@@ -160,60 +158,13 @@ def test_each_recording_is_judged_from_a_fresh_start():
 def test_det_curve_has_a_score_for_each_threshold_and_no_more_misses_for_a_lower_one():
     model = FakeModel()
     recordings = [recorded(("yes", 1.0), level=0.4), recorded(("no", 2.0), level=0.8), recorded(("go", 2.0))]
-    curve = det_curve(model, recordings, (0.2, 0.5, 0.9))
+    curve = det_curve(model.card, recordings, (0.2, 0.5, 0.9))
     assert [(threshold, result.hits) for threshold, result in curve] == [(0.2, 3), (0.5, 2), (0.9, 1)]
-    assert [result.words for _, result in det_curve(model, recordings, (0.2,), words=["yes"])] == [1]
+    assert [result.words for _, result in det_curve(model.card, recordings, (0.2,), words=["yes"])] == [1]
 
 
 def test_det_curve_runs_the_network_no_more():
     recordings = [recorded(("yes", 1.0))]
     model = FakeModel()
     model.broken = True
-    assert det_curve(model, recordings, (0.5,))[0][1].hits == 1
-
-
-texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12).map(str.strip)
-tracks = st.lists(st.builds(lambda start, length, word: Label(start, start + length, word), times, times, texts))
-
-
-@settings(deadline=None, max_examples=50)
-@given(tracks)
-def test_any_labels_come_back_from_a_track(said):
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "x.txt"
-        write_labels(path, said)
-        back = read_labels(path)
-    assert [label.word for label in back] == [label.word for label in said]
-    for one, other in zip(back, said, strict=True):
-        assert (one.start, one.end) == pytest.approx((other.start, other.end), abs=1e-6)
-
-
-def test_a_track_of_audacity_is_read(tmp_path):
-    path = tmp_path / "x.txt"
-    path.write_bytes(b"\xef\xbb\xbf1.500000\t2.000000\tyes\r\n\\\t120.0\t4000.0\r\n\r\n3.5\t3.5\ttwo words\r\n")
-    assert read_labels(path) == [Label(1.5, 2.0, "yes"), Label(3.5, 3.5, "two words")]
-
-
-@pytest.mark.parametrize(
-    "line", ["1.0 2.0 yes", "1.0\tyes", "a\t2.0\tyes", "2.0\t1.0\tyes", "-1\t1\tyes", "nan\t1\tyes", "0\tinf\tx"]
-)
-def test_a_wrong_line_is_named(tmp_path, line):
-    path = tmp_path / "x.txt"
-    path.write_text(f"0.0\t1.0\tyes\n{line}\n")
-    with pytest.raises(InputError, match=r"x\.txt, line 2") as caught:
-        read_labels(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_what_is_no_track_is_refused(tmp_path):
-    (tmp_path / "sound.txt").write_bytes(b"RIFF\xff\xfe\x00")
-    for name in ("sound.txt", "missing.txt", "."):
-        with pytest.raises(InputError, match=r"sound\.txt|missing\.txt|can't be read"):
-            read_labels(tmp_path / name)
-
-
-def test_a_word_with_a_tab_or_a_line_break_is_not_written(tmp_path):
-    for word in ("a\tb", "a\nb"):
-        with pytest.raises(InputError, match="tab or a line break"):
-            write_labels(tmp_path / "x.txt", [Label(0.0, 1.0, word)])
-    assert not list(tmp_path.iterdir())
+    assert det_curve(model.card, recordings, (0.5,))[0][1].hits == 1

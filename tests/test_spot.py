@@ -118,3 +118,40 @@ def test_what_makes_no_sense_is_refused_in_one_line(recording, arguments, named)
     assert named in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "setting"),
+    [
+        ("--refractory", 10.0, "refractory_seconds"),
+        ("--smoothing", 0.5, "smoothing_seconds"),
+        ("--hysteresis", 0.0, "hysteresis"),
+    ],
+)
+def test_the_settings_of_the_decision_are_options(recording, tmp_path, option, value, setting):
+    twice = tmp_path / "twice.wav"
+    soundfile.write(twice, np.tile(audio.load(recording[0]), 2), 16_000)
+    shown = run(twice, "-f", "jsonl", "--threshold", "0.3", option, value).stdout
+    spotter = speechrnn.Spotter(speechrnn.load(), threshold=0.3, **{setting: value})
+    expected = [(d.time, d.label, round(d.probability, 6)) for d in detections(spotter, str(twice))]
+    assert [(d["time"], d["label"], d["probability"]) for d in map(json.loads, shown.splitlines())] == expected
+    default = detections(speechrnn.Spotter(speechrnn.load(), threshold=0.3), str(twice))
+    assert expected != [(d.time, d.label, round(d.probability, 6)) for d in default]
+
+
+@pytest.mark.parametrize("verb", ["spot", "listen", "score"])
+@pytest.mark.parametrize(
+    ("option", "value", "range"),
+    [
+        ("--refractory", "4000", "0 to 3600 seconds"),
+        ("--smoothing", "-1", "0 to 10 seconds"),
+        ("--hysteresis", "1.5", "0 to 1"),
+        ("--hysteresis", "nan", "0 to 1"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused(recording, verb, option, value, range):
+    more = ["--no-labels"] if verb == "score" else []
+    command = [sys.executable, "-m", "speechrnn", verb, str(recording[0]), option, value, *more]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"speechrnn: {option} {value}: must be {range}\n"

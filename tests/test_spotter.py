@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 import speechrnn
 from speechrnn.cli.spotting import make_spotter
+from speechrnn.decision import clearest
 from speechrnn.errors import InputError
 from speechrnn.model import Model
-from speechrnn.spotter import Spotter, clearest
+from speechrnn.spotter import Spotter
 from tests.support.posteriors import (
     BLOCK,
     CARD,

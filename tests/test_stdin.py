@@ -96,7 +96,7 @@ def test_the_pieces_in_which_pcm_comes_make_no_difference(cuts, encoding):
     samples = np.random.default_rng(1).uniform(-1, 1, (3000, 2))
     data = raw(samples, RATE, PLAIN[encoding])
     found = from_pipe(data, cuts, encoding=encoding, channels=2)
-    np.testing.assert_array_equal(found, pcm.from_pcm(data, RATE, encoding, 2))
+    np.testing.assert_array_equal(found, audio.from_pcm(data, RATE, encoding, 2))
 
 
 # files

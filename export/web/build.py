@@ -46,7 +46,7 @@ def build(folder: Path, model: Model, runtime: Path) -> int:
         with _beside(folder) as made:
             for path in PAGE.iterdir():
                 shutil.copyfile(path, made / path.name)
-            (made / "model.onnx").write_bytes(model.path.read_bytes())
+            (made / "model.onnx").write_bytes(model.content)
             (made / "runtime").mkdir()
             for name in RUNTIME_FILES:
                 shutil.copyfile(runtime / "dist" / name, made / "runtime" / name)

@@ -77,7 +77,7 @@ def bench(
                 row |= {"peak_memory_MB": run.minute_MB}
                 row |= {"memory_ratio_after_hours": run.memory_ratio} if hours and run.memory_ratio else {}
                 row |= _in_hours(run) if run.hours else {}
-                for complaint in _complaints(model.path, run):
+                for complaint in _complaints(Path(model.name), run):
                     say(complaint)
                     failures += 1
             (_print_json if as_json else _print_table)(rows)
@@ -148,11 +148,11 @@ def _measure(models: "list[Model]", steps: list[Callable[[], object]]) -> list[d
         block, step = times[2 * i], times[2 * i + 1]
         middle = float(np.median(block))
         row = {
-            "model": str(model.path),
+            "model": model.name,
             "processor": processor(),
             "onnxruntime": VERSION,
             "weights": str(model.card.figures.get("weights", "float32")),
-            "file_MB": model.path.stat().st_size / 1e6,
+            "file_MB": len(model.content) / 1e6,
             "block_ms": 1000 * middle,
             "block_p99_ms": 1000 * float(np.quantile(block, 0.99)),
             "recurrent_step_ms": 1000 * float(np.median(step)),
@@ -162,7 +162,7 @@ def _measure(models: "list[Model]", steps: list[Callable[[], object]]) -> list[d
         row |= {
             "real_time_factor": middle / model.card.block_seconds,
             "clip_of_1_s_ms": 1000 * statistics.median(every),
-            "cold_start_s": _cold_start(model.path),
+            "cold_start_s": _cold_start(Path(model.name)),
         }
         rows.append(row)
     return rows
@@ -238,7 +238,7 @@ def _long_runs(models: "list[Model]", hours: float, clip: Path | None) -> list[L
         for model in models:
             seconds = max(60.0, 3600.0 * hours)
             task = progress.add_task("hours of sound", total=seconds)
-            runs.append(long_run.run(model.path, seconds, clip, advance=partial(progress.advance, task)))
+            runs.append(long_run.run(Path(model.name), seconds, clip, advance=partial(progress.advance, task)))
     return runs
 
 
@@ -280,7 +280,7 @@ def _recurrent_step(model: "Model") -> Callable[[], object]:
     """One step of a bare recurrent stack of the model's size in onnxruntime, state in and out, with random weights."""
     from speechrnn.inference import session
 
-    step = session(recurrent_stack(*model.card.recurrent_stack(str(model.path))))
+    step = session(recurrent_stack(*model.card.recurrent_stack(model.name)))
     inputs = {i.name: np.zeros(i.shape, np.float32) for i in step.get_inputs()}
     return lambda: step.run(None, inputs)
 

@@ -96,12 +96,13 @@ def _record(microphone: "Microphone", seconds: float) -> np.ndarray:
 
 
 def _measure(microphone: "Microphone", samples: np.ndarray, model: "Model", channel: Channel) -> Finding:
-    from speechrnn.microphone import dbfs, measure
+    from speechrnn.level import dbfs, rms
+    from speechrnn.microphone import measure
 
     silence = np.zeros(model.card.block_length, np.float32)
     blocks = np.resize(samples if len(samples) else silence, (max(1, len(samples) // len(silence)), len(silence)))
     level = measure(blocks.ravel())
-    loudness = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
+    loudness = [rms(block) for block in blocks]
     return Finding(
         device=microphone.device.name,
         host_api=microphone.device.host_api,
@@ -136,7 +137,8 @@ def _real_time_factor(blocks: np.ndarray, model: "Model") -> float:
 
 def advice(finding: Finding) -> list[str]:
     """Each problem in plain words, with what to do about it; none if the microphone can be used."""
-    from speechrnn.microphone import CLIPPED_SHARE, FLOOR_DBFS, QUIET_DBFS
+    from speechrnn.level import FLOOR_DBFS
+    from speechrnn.microphone import CLIPPED_SHARE, QUIET_DBFS
 
     if not finding.seconds or finding.lost:
         return ["it stopped giving sound: see to its plug and cable, or close the program that took it"]

@@ -34,8 +34,8 @@ def info(
         from rich.text import Text
 
         console, table = plain_console(), Table(show_header=False)
-        size = f"{loaded.path.stat().st_size / 1e6:.2f} MB"
-        console.print(Text(f"{printable(str(loaded.path))} ({size})"), soft_wrap=True)
+        size = f"{len(loaded.content) / 1e6:.2f} MB"
+        console.print(Text(f"{printable(loaded.name)} ({size})"), soft_wrap=True)
         for key, value in asdict(loaded.card).items():
             table.add_row(key.replace("_", " "), Text(_text(value)))
         console.print(table)

@@ -16,13 +16,21 @@ from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.feeds import Feed, Headerless, open_feed
 from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.outputs import RATE, Program, Recording, check_save, write_jsonl, write_text
-from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
+from speechrnn.cli.spotting import (
+    HysteresisOption,
+    RefractoryOption,
+    SmoothingOption,
+    ThresholdOption,
+    WordsOption,
+    make_spotter,
+)
 from speechrnn.cli.view import View
 from speechrnn.errors import InputError
 
 if TYPE_CHECKING:
+    from speechrnn.decision import Detection
     from speechrnn.microphone import Device, Microphone
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.spotter import Spotter
 
 LEVEL_SECONDS = 2.0  # of the latest sound, for its level and what is wrong with it
 
@@ -51,6 +59,9 @@ def listen(
     model: ModelOption = None,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    smoothing: SmoothingOption = None,
+    refractory: RefractoryOption = None,
+    hysteresis: HysteresisOption = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to write detections")] = Format.text,
     command: Annotated[
         str | None,
@@ -113,7 +124,7 @@ def listen(
         from speechrnn.model import Model
 
         recogniser = Model(model)
-        spotter = make_spotter(recogniser, threshold, words)
+        spotter = make_spotter(recogniser, threshold, words, smoothing, refractory, hysteresis)
         with contextlib.ExitStack() as stack:
             feed = stack.enter_context(open_feed(source, device, raw, taken, realtime))
             recording = stack.enter_context(Recording(save)) if save else None

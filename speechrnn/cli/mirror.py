@@ -86,7 +86,9 @@ def _tell_apart(group: list[_Place]) -> None:
         raise InputError(f"{first} and {second}: would both be written to {group[0].name}: leave one of them out")
 
 
-def check(targets: Sequence[Path], recordings: Sequence[str], folder: Path, overwrite: bool, model: Path) -> None:
+def check(
+    targets: Sequence[Path], recordings: Sequence[str], folder: Path, overwrite: bool, model: Path | None
+) -> None:
     """Before the work: nothing is replaced that isn't meant to be, and never a recording or its label track.
 
     Raises

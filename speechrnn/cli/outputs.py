@@ -21,9 +21,10 @@ import numpy as np
 from speechrnn.cli import say
 from speechrnn.errors import InputError
 from speechrnn.files import TakenError, check_not_read, check_place, write
+from speechrnn.labels import Label, audacity
 
 if TYPE_CHECKING:
-    from speechrnn.spotter import Detection
+    from speechrnn.decision import Detection
 
 RATE = 16_000  # Hz, of all sound here; audio.SAMPLE_RATE costs an import
 WAV_LIMIT = 2**32 - 2**16  # bytes; the header can't say more. 37 hours
@@ -166,7 +167,7 @@ class Recording:
             return
         time = max(0.0, detection.time - self._begin)
         with self._told():
-            self._labels.write(f"{time:.6f}\t{time:.6f}\t{detection.label}\n")
+            self._labels.write(audacity(Label(time, time, detection.label)))
             self._labels.flush()
 
     def _start(self, content: bytes) -> None:

@@ -12,7 +12,14 @@ import typer
 from speechrnn.channels import parse
 from speechrnn.cli import ModelOption, report_errors
 from speechrnn.cli.options import ChannelOption
-from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
+from speechrnn.cli.spotting import (
+    HysteresisOption,
+    RefractoryOption,
+    SmoothingOption,
+    ThresholdOption,
+    WordsOption,
+    make_spotter,
+)
 from speechrnn.errors import InputError
 from speechrnn.files import check_writable
 
@@ -40,6 +47,9 @@ def score(
     model: ModelOption = None,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    smoothing: SmoothingOption = None,
+    refractory: RefractoryOption = None,
+    hysteresis: HysteresisOption = None,
     channel: ChannelOption = "mean",
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw the DET curve over thresholds into this file")
@@ -74,7 +84,7 @@ def score(
         if not found:
             raise InputError(f"{recordings[0]}: holds no sound that is left out of training: leave out --held-out")
         recogniser = Model(model)
-        spotter = make_spotter(recogniser, threshold, words)
+        spotter = make_spotter(recogniser, threshold, words, smoothing, refractory, hysteresis)
         streams, accuracy = [], IntervalAccuracy()
         with ListeningProgress(found) as progress:
             for group in [found] if carry else [[recording] for recording in found]:
@@ -87,7 +97,7 @@ def score(
             raise InputError(f"--picture {picture}: a DET curve needs words, and none is in the label tracks")
         (_print_json if as_json else _print_table)(result, accuracy)
         if picture:
-            curve = scoring.det_curve(recogniser, streams, words=spotter.words)
+            curve = scoring.det_curve(spotter.card, streams, words=spotter.words)
             pictures.det([(t, *_rates(at)) for t, at in curve], _rates(result), picture)
 
 

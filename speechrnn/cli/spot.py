@@ -7,23 +7,31 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from speechrnn import labels
 from speechrnn.channels import Channel, parse
 from speechrnn.cli import ModelOption, OverwriteOption, mirror, report_errors, say
 from speechrnn.cli.options import ChannelOption
-from speechrnn.cli.spotting import ThresholdOption, WordsOption, make_spotter
+from speechrnn.cli.spotting import (
+    HysteresisOption,
+    RefractoryOption,
+    SmoothingOption,
+    ThresholdOption,
+    WordsOption,
+    make_spotter,
+)
 from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import make_folder, write
 from speechrnn.text import printable
 
 if TYPE_CHECKING:
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.decision import Detection
+    from speechrnn.spotter import Spotter
 
 Found = tuple[str, "Detection"]  # recording, what was heard in it
 SHOWN_SECONDS = 0.75  # how long a subtitle stays, from the moment of detection
@@ -60,6 +68,9 @@ def spot(
     overwrite: OverwriteOption = False,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
+    smoothing: SmoothingOption = None,
+    refractory: RefractoryOption = None,
+    hysteresis: HysteresisOption = None,
     channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
@@ -81,7 +92,7 @@ def spot(
 
         taken = parse(channel)
         recogniser = Model(model)
-        spotter = make_spotter(recogniser, threshold, words)
+        spotter = make_spotter(recogniser, threshold, words, smoothing, refractory, hysteresis)
         files, found_in, failures = _find_all(recordings)
         if output_folder is None and len(files) > 1 and format in (Format.audacity, Format.srt, Format.vtt):
             raise InputError(f"--format {format.value}: is for one recording; use --output-folder for {len(files)}")
@@ -213,24 +224,19 @@ def _write_table(found: Iterator[Found], file: TextIO) -> None:
 
 def _write_audacity(found: Iterator[Found], file: TextIO) -> None:
     for _, d in found:
-        file.write(f"{max(0.0, d.time - WORD_SECONDS):.3f}\t{d.time:.3f}\t{d.label}\n")
+        file.write(labels.audacity(labels.Label(max(0.0, d.time - WORD_SECONDS), d.time, d.label), decimals=3))
 
 
-def _clock(seconds: float, comma: str) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{comma}{rest % 1000:03}"
+def _subtitles(found: Iterator[Found]) -> Iterator[labels.Label]:
+    return (labels.Label(d.time, d.time + SHOWN_SECONDS, d.label) for _, d in found)
 
 
 def _write_srt(found: Iterator[Found], file: TextIO) -> None:
-    for number, (_, d) in enumerate(found, start=1):
-        file.write(f"{number}\n{_clock(d.time, ',')} --> {_clock(d.time + SHOWN_SECONDS, ',')}\n{d.label}\n\n")
+    file.writelines(labels.srt(_subtitles(found)))
 
 
 def _write_vtt(found: Iterator[Found], file: TextIO) -> None:
-    file.write("WEBVTT\n\n")
-    for _, d in found:
-        file.write(f"{_clock(d.time, '.')} --> {_clock(d.time + SHOWN_SECONDS, '.')}\n{escape(d.label, False)}\n\n")
+    file.writelines(labels.vtt(_subtitles(found)))
 
 
 WRITERS: dict[Format, Callable[[Iterator[Found], TextIO], None]] = {

@@ -25,9 +25,59 @@ WordsOption = Annotated[
     str | None,
     typer.Option("--words", "-w", metavar="WORD,...", help="Listen for these words only", show_default=False),
 ]
+SmoothingOption = Annotated[
+    float | None,
+    typer.Option(
+        "--smoothing",
+        metavar="SECONDS",
+        help="Time over which posteriors are averaged, 0 to 10. Left out: the model's own",
+        show_default=False,
+    ),
+]
+RefractoryOption = Annotated[
+    float | None,
+    typer.Option(
+        "--refractory",
+        metavar="SECONDS",
+        help="Time after a detection in which nothing is detected, 0 to 3600. Left out: the model's own",
+        show_default=False,
+    ),
+]
+HysteresisOption = Annotated[
+    float | None,
+    typer.Option(
+        "--hysteresis",
+        metavar="SHARE",
+        help="Share of its threshold that a word must fall below to be detected again, 0 to 1. Left out: the model's "
+        "own",
+        show_default=False,
+    ),
+]
 
 
-def make_spotter(model: "Model", threshold: list[str] | None, words: str | None) -> "Spotter":
+def decision_settings(
+    smoothing: float | None, refractory: float | None, hysteresis: float | None
+) -> dict[str, float | None]:
+    """Options as the settings of a `Detector`; raises InputError that names one that is out of its range."""
+    from speechrnn.card import LIMITS
+
+    settings = {"smoothing_seconds": smoothing, "refractory_seconds": refractory, "hysteresis": hysteresis}
+    for name, value in settings.items():
+        least, most = LIMITS[name]
+        if value is not None and not least <= value <= most:
+            option, _, unit = name.partition("_")
+            raise InputError(f"--{option} {value:g}: must be {least:g} to {most:g}{unit and ' '}{unit}")
+    return settings
+
+
+def make_spotter(
+    model: "Model",
+    threshold: list[str] | None,
+    words: str | None,
+    smoothing: float | None = None,
+    refractory: float | None = None,
+    hysteresis: float | None = None,
+) -> "Spotter":
     """The spotter that the options ask for.
 
     Raises
@@ -36,6 +86,8 @@ def make_spotter(model: "Model", threshold: list[str] | None, words: str | None)
         naming the option
     """
     from speechrnn.spotter import Spotter
+
+    settings = decision_settings(smoothing, refractory, hysteresis)
 
     common: float | None = None
     single: dict[str, float] = {}
@@ -50,4 +102,4 @@ def make_spotter(model: "Model", threshold: list[str] | None, words: str | None)
         else:
             common = value
     chosen = None if words is None else [word.strip() for word in words.split(",") if word.strip()]
-    return Spotter(model, threshold=common, thresholds=single, words=chosen)
+    return Spotter(model, threshold=common, thresholds=single, words=chosen, **settings)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from speechrnn.cli.listen import Listener
+    from speechrnn.decision import Detection
     from speechrnn.near_misses import NearMiss
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.spotter import Spotter
 
 VIEW_SECONDS = 0.125  # from one picture to the next
 HOLD_SECONDS = 3.0  # of sound; how long a peak is shown
@@ -101,9 +102,9 @@ class View:
         from rich.table import Table
         from rich.text import Text
 
-        from speechrnn.microphone import FLOOR_DBFS, measure
+        from speechrnn.level import FLOOR_DBFS, dbfs, rms
 
-        loudness = measure(listener.latest[-4800:]).rms if len(listener.latest) else FLOOR_DBFS
+        loudness = dbfs(rms(listener.latest[-4800:])) if len(listener.latest) else FLOOR_DBFS
         dropped = f", {listener.dropped} blocks dropped" if listener.dropped else ""
         head = Text(f"{listener.feed.name}: {listener.seconds:.0f} s heard{dropped}", style="bold")
         rows = Table.grid(padding=(0, 1))

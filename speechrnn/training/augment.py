@@ -1,7 +1,6 @@
 """A clean clip in, the same word as another person, room and microphone would give it out."""
 
 from collections.abc import Callable
-from typing import TypeVar
 
 import librosa
 import numpy as np
@@ -10,6 +9,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.level import QUIETEST, db_to_amplitude, loudest_rms, rms, scale_to_snr
 from speechrnn.training.config import AugmentConfig, FrontEndConfig
 from speechrnn.training.extent import word_extent
 
@@ -17,13 +17,7 @@ GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word,
 SUPPRESSOR_FFT = 512  # samples: 32 ms
 SUPPRESSOR_SNR = -5.0, 15.0  # dB
 SPEED_UNIT = 20  # speeds are fractions of twentieths: small resampling filters
-Number = TypeVar("Number", float, np.ndarray)
 NoiseSource = Callable[[np.random.Generator, int], "np.ndarray | None"]
-
-
-def decibels(db: Number) -> Number:
-    """An amplitude ratio, of a number or of an array."""
-    return 10.0 ** (db / 20.0)
 
 
 def room_response(
@@ -41,7 +35,7 @@ def room_response(
     time = np.arange(samples) / SAMPLE_RATE
     field = rng.standard_normal(samples) * np.exp(-3.0 * np.log(10.0) * time / rng.uniform(*seconds))
     field[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0.0  # the first reflection comes later than the direct sound
-    response = field * decibels(-rng.uniform(*ratio_db)) / np.sqrt(np.square(field).sum())
+    response = field * db_to_amplitude(-rng.uniform(*ratio_db)) / np.sqrt(np.square(field).sum())
     response[0] = 1.0
     return response.astype(np.float32)
 
@@ -57,20 +51,12 @@ def microphone_response(rng: np.random.Generator, frequency: np.ndarray) -> np.n
     level = -rng.uniform(0.0, 18.0) * np.maximum(octave - high, 0.0)
     level -= rng.uniform(0.0, 12.0) * np.maximum(low - octave, 0.0)
     level += np.interp(octave, np.arange(-4.0, 4.0), rng.normal(0.0, 3.0, 8))
-    return 10.0 ** (level / 20.0)
-
-
-def below(sound: Tensor, noise: np.ndarray, snr_db: float) -> Tensor:
-    """`noise` at the level that is `snr_db` below that of `sound`, as long as it was."""
-    level = float(sound.square().mean().sqrt()) / max(float(np.sqrt(np.square(noise).mean())), 1e-5)
-    return torch.from_numpy(noise) * (level / decibels(snr_db))
+    return db_to_amplitude(level)
 
 
 def loudest_tenth(sound: np.ndarray) -> float:
     """Root mean square of the loudest tenth of a second of a sound [samples]."""
-    energy = np.concatenate([[0.0], np.cumsum(np.square(sound, dtype=np.float64))])
-    length = min(SAMPLE_RATE // 10, len(sound))
-    return float(np.sqrt(max(0.0, (energy[length:] - energy[:-length]).max()) / length))
+    return loudest_rms(sound, SAMPLE_RATE // 10)
 
 
 def suppress(rng: np.random.Generator, sounds: Tensor, noise: Tensor) -> Tensor:
@@ -87,7 +73,7 @@ def suppress(rng: np.random.Generator, sounds: Tensor, noise: Tensor) -> Tensor:
     window = torch.hann_window(SUPPRESSOR_FFT)
     heard, expected = spectrum(sounds), spectrum(noise).abs().square().mean(2, keepdim=True)
     taken = torch.from_numpy(rng.uniform(1.0, 4.0, (len(sounds), 1, 1))).float()
-    floor = torch.from_numpy(decibels(-rng.uniform(10.0, 30.0, (len(sounds), 1, 1)))).float()
+    floor = torch.from_numpy(db_to_amplitude(-rng.uniform(10.0, 30.0, (len(sounds), 1, 1)))).float()
     gain = (1.0 - taken * expected / heard.abs().square().clamp(min=1e-12)).clamp(min=0.0).sqrt().maximum(floor)
     return torch.istft(heard * gain, SUPPRESSOR_FFT, SUPPRESSOR_FFT // 4, window=window, length=sounds.shape[1])
 
@@ -143,12 +129,12 @@ class Augment:
         for row in range(len(taken)):
             if c.overdrive_probability and rng.random() < c.overdrive_probability:
                 peak = taken[row].abs().max().clamp(min=1e-4)
-                taken[row] = (taken[row] / peak * decibels(rng.uniform(0.0, c.overdrive_db))).clamp(-1.0, 1.0)
+                taken[row] = (taken[row] / peak * db_to_amplitude(rng.uniform(0.0, c.overdrive_db))).clamp(-1.0, 1.0)
             if rng.random() < c.eight_bit_probability:
                 half = 0.5 * float(rng.integers(2))  # some converters round, some (libsndfile) cut off
                 taken[row] = torch.floor(taken[row] * 128.0 + half) / 128.0
             if rng.random() < c.gain_probability:
-                taken[row] *= decibels(rng.uniform(c.gain_low_db, c.gain_high_db))
+                taken[row] *= db_to_amplitude(rng.uniform(c.gain_low_db, c.gain_high_db))
             if rng.random() < c.dropout_probability:
                 self.lose_pieces(rng, taken[row])
         return taken.clamp_(-1.0, 1.0)
@@ -216,14 +202,15 @@ class Augment:
     def add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
         piece = noise(rng, len(canvas))
         if piece is not None:
-            canvas += below(sound, piece, rng.uniform(self.config.snr_low_db, self.config.snr_high_db))
+            snr_db = rng.uniform(self.config.snr_low_db, self.config.snr_high_db)
+            canvas += torch.from_numpy(scale_to_snr(piece, sound.numpy(), snr_db))
 
     def add_bed(self, rng: np.random.Generator, canvas: Tensor, loudest: float, beds: NoiseSource) -> None:
         """Talkers behind words whose loudest tenth of a second has the level `loudest` (root mean square)."""
         piece = beds(rng, len(canvas))
         if piece is not None:
-            level = loudest / decibels(rng.uniform(self.config.bed_low_db, self.config.bed_high_db))
-            canvas += torch.from_numpy(piece * np.float32(level / max(float(np.sqrt(np.square(piece).mean())), 1e-5)))
+            level = loudest / db_to_amplitude(rng.uniform(self.config.bed_low_db, self.config.bed_high_db))
+            canvas += torch.from_numpy(piece * np.float32(level / max(rms(piece), QUIETEST)))
 
     def suppress_noise(self, rng: np.random.Generator, sounds: Tensor, noise: NoiseSource) -> Tensor:
         """More noise, and then a noise suppressor, in some of the sounds [batch, samples]."""
@@ -235,7 +222,8 @@ class Augment:
         if not pieces:
             return sounds
         rows = list(pieces)
-        added = torch.stack([below(sounds[row], pieces[row], rng.uniform(*SUPPRESSOR_SNR)) for row in rows])
+        scaled = [scale_to_snr(pieces[row], sounds[row].numpy(), rng.uniform(*SUPPRESSOR_SNR)) for row in rows]
+        added = torch.from_numpy(np.stack(scaled))
         out = sounds.clone()
         out[rows] = suppress(rng, sounds[rows] + added, added)
         return out
@@ -244,7 +232,7 @@ class Augment:
         """Noise at levels over 60 dB; one row in ten stays digital silence."""
         piece = noise(rng, len(canvas))
         if piece is not None and rng.random() >= 0.1:
-            canvas += torch.from_numpy(piece) * decibels(rng.uniform(-50.0, 10.0))
+            canvas += torch.from_numpy(piece) * db_to_amplitude(rng.uniform(-50.0, 10.0))
 
 
 class VocalTract(nn.Module):

@@ -16,6 +16,7 @@ from speechrnn import audio, folders
 from speechrnn.card import SILENCE
 from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, ConfigError
+from speechrnn.level import db_to_amplitude
 from speechrnn.text import label_fault
 from speechrnn.training.partition import listed_partitions, partition
 
@@ -120,7 +121,7 @@ def silence_clips(recordings: Sequence[Path], count: int, seed: int, part: str |
         seconds = len(_recording(path)) / audio.SAMPLE_RATE
         first = seconds * VALIDATION_NOISE_FROM if part == "validation" else 0.0
         start = rng.uniform(first, max(first, seconds - CLIP_SECONDS))
-        gain = 0.0 if rng.random() < 0.1 else 10.0 ** (rng.uniform(-30.0, 0.0) / 20.0)
+        gain = 0.0 if rng.random() < 0.1 else db_to_amplitude(rng.uniform(-30.0, 0.0))
         clips.append(Clip(path, BACKGROUND, SILENCE, start, CLIP_SECONDS, gain))
     return clips
 

@@ -8,7 +8,6 @@ numbers that the runtime multiplies with.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,7 +46,7 @@ def recognizer(path: str) -> Recognizer:
 
     exported = Model(path)
     card = exported.card
-    stored = {tensor.name: tensor for tensor in onnx.load(exported.path).graph.initializer}
+    stored = {tensor.name: tensor for tensor in onnx.load_model_from_string(exported.content).graph.initializer}
 
     def weight(name: str) -> Tensor:
         if f"{name}_int8" in stored:
@@ -56,7 +55,7 @@ def recognizer(path: str) -> Recognizer:
         tensor = stored[f"{name}_float16" if f"{name}_float16" in stored else name]
         return torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
 
-    with _checked(exported.path):
+    with _checked(exported.name):
         model = Recognizer(
             settings.from_dict(
                 {
@@ -79,12 +78,12 @@ def recognizer(path: str) -> Recognizer:
 
 
 @contextmanager
-def _checked(path: Path) -> Iterator[None]:
+def _checked(name: str) -> Iterator[None]:
     try:
         yield
     except (ConfigError, AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError):
         raise ModelError(
-            f"{path}: its graph isn't that of the network on its card: give a file that export.to_onnx has written"
+            f"{name}: its graph isn't that of the network on its card: give a file that export.to_onnx has written"
         ) from None
 
 
@@ -158,7 +157,7 @@ def start(model: Recognizer, path: str) -> None:
         for name in theirs.keys() - {"dropout"}:
             if theirs[name] != ours[name]:
                 raise ConfigError(
-                    f"train.start_from: {path} has {table}.{name} {theirs[name]}, this run {ours[name]}: set it so"
+                    f"train.start_from: {name} has {table}.{name} {theirs[name]}, this run {ours[name]}: set it so"
                 )
     both = [label for label in model.labels if label in source.labels]
     own, other = ([labels.index(label) for label in both] for labels in (model.labels, source.labels))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.level import rms
 from speechrnn.training.extent import loudest, word_extent
 from speechrnn.training.made_noise import shaped
 
@@ -21,7 +22,7 @@ def extended(rng: np.random.Generator, word: np.ndarray, other: np.ndarray) -> n
     """
     start, end = (int(t * SAMPLE_RATE) for t in word_extent(word))
     fragment = loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
-    fragment = fragment * (_level(word[start:end]) / max(_level(fragment), 1e-5) * rng.uniform(0.5, 1.2))
+    fragment = fragment * (rms(word[start:end]) / max(rms(fragment), 1e-5) * rng.uniform(0.5, 1.2))
     lost = int(rng.uniform(0.0, 0.4) * (end - start))
     if rng.random() < 0.5:
         made = _joined(fragment, word[start + lost : end])
@@ -53,11 +54,7 @@ def floor(rng: np.random.Generator, sound: np.ndarray, samples: int) -> np.ndarr
     spectrum = np.abs(np.fft.rfft(quiet * np.hanning(FLOOR_FRAME)))
     gains = np.interp(np.fft.rfftfreq(samples), np.fft.rfftfreq(FLOOR_FRAME), spectrum)
     noise = shaped(rng, gains, samples)
-    return (noise * (_level(quiet) / max(_level(noise), 1e-12))).astype(np.float32)
-
-
-def _level(sound: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(sound)))) if len(sound) else 0.0
+    return (noise * (rms(quiet) / max(rms(noise), 1e-12))).astype(np.float32)
 
 
 def _quietest_near(sound: np.ndarray, at: int) -> int:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.level import db_to_amplitude
 from speechrnn.training import corpus
-from speechrnn.training.augment import Augment, decibels, loudest_tenth
+from speechrnn.training.augment import Augment, loudest_tenth
 from speechrnn.training.config import StreamConfig
 from speechrnn.training.extent import word_extent
 from speechrnn.training.losses import not_yet
@@ -110,7 +111,7 @@ class Sequences:
                 noise = self.sounds.draw_noise(rng, CLIP_SAMPLES)
                 if noise is not None:
                     labels.append(corpus.SILENCE)
-                    sounds.append(noise * np.float32(decibels(rng.uniform(-30.0, 0.0))))
+                    sounds.append(noise * np.float32(db_to_amplitude(rng.uniform(-30.0, 0.0))))
                     continue
             other = bool(self.sounds.others) and rng.random() >= self.config.command_share
             if other and rng.random() < made_share:
@@ -131,7 +132,7 @@ class Sequences:
         start, end = 0, len(canvas)
         share = self.sounds.config.bed_share
         if share and rng.random() < share:
-            canvas[:] = self.sounds.beds.cut(rng, len(canvas)) * np.float32(decibels(rng.uniform(*BED_GAIN_DB)))
+            canvas[:] = self.sounds.beds.cut(rng, len(canvas)) * np.float32(db_to_amplitude(rng.uniform(*BED_GAIN_DB)))
             return
         if rng.random() < 0.5:
             cut = int(rng.integers(len(canvas)))
@@ -140,7 +141,7 @@ class Sequences:
             sound = self.sounds.speech.sounds[rng.integers(len(self.sounds.speech.sounds))]
             first = int(rng.integers(len(sound))) if rng.random() < 0.5 else 0
             piece = sound[first : first + end - start].astype(np.float32) / 32768.0
-            canvas[start : start + len(piece)] = piece * decibels(rng.uniform(-10.0, 5.0))
+            canvas[start : start + len(piece)] = piece * db_to_amplitude(rng.uniform(-10.0, 5.0))
             start += len(piece) + int(rng.uniform(0.05, 1.0) * SAMPLE_RATE)
 
     def _joined(self, rng: np.random.Generator, canvas: np.ndarray, clips) -> None:

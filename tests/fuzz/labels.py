@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from speechrnn import scoring
+from speechrnn import labels as label_tracks
 
 from .contract import Case
 from .mutations import damaged
@@ -48,9 +48,9 @@ def cases() -> st.SearchStrategy[Case]:
 
 
 def run(case: Case, path: Path) -> None:
-    labels = scoring.read_labels(path)
+    labels = label_tracks.read_labels(path)
     assert all(0.0 <= label.start <= label.end < math.inf for label in labels)
     again = path.with_name("again.txt")
-    scoring.write_labels(again, labels)
-    back = scoring.read_labels(again)
+    label_tracks.write_labels(again, labels)
+    back = label_tracks.read_labels(again)
     assert [label.word for label in back] == [label.word for label in labels]

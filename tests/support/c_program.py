@@ -15,7 +15,7 @@ import pytest
 
 from export import c_compiled, c_source, c_weights, to_c, to_onnx
 from export.c_source import Precision
-from speechrnn import spotter
+from speechrnn import decision
 from speechrnn.model import Model
 from tests.support.networks import recognizer, saved
 from tests.support.sound_kinds import sound
@@ -43,9 +43,9 @@ class Case:
 
     def __init__(self, path, precision=Precision.float32, **card):
         self.precision = precision
-        with to_c.with_weights(Model(path), precision) as self.model:  # with int8, what export.quantize makes of it
-            self.model.card = replace(self.model.card, **card)
-            self.made = c_source.program(c_weights.read(self.model), self.model.card, precision, path.name)
+        self.model = to_c.with_weights(Model(path), precision)  # with int8, what export.quantize makes of it
+        self.model.card = replace(self.model.card, **card)
+        self.made = c_source.program(c_weights.read(self.model), self.model.card, precision, path.name)
 
     @cached_property
     def library(self):
@@ -102,7 +102,7 @@ def untrained(folder):
         path = folder / f"{cell}.onnx"
         to_onnx.export(saved(folder / f"{cell}.pt", recognizer(cell, seed)), path)
         model = Model(path)
-        smoothed = spotter.smooth(model.posteriors(sound("speech", 10 * RATE, seed=2)), 5)
+        smoothed = decision.smooth(model.posteriors(sound("speech", 10 * RATE, seed=2)), 5)
         thresholds = {
             w: round(float(np.quantile(smoothed[:, model.labels.index(w)], 0.7)), 3) for w in model.card.words
         }

@@ -6,8 +6,8 @@ import numpy as np
 import soundfile
 
 from speechrnn.card import Card
+from speechrnn.labels import Label, write_labels
 from speechrnn.model import Model
-from speechrnn.scoring import Label, write_labels
 from tests.support.command_line import run
 
 RATE, BLOCK = 16_000, 320
