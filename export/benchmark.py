@@ -16,10 +16,10 @@ import typer
 from rich.table import Table
 
 from speechrnn import audio
-from speechrnn.cli import report_errors
-from speechrnn.cli.bench import median_times
-from speechrnn.cli.terminal import plain_console
 from speechrnn.model import Model
+from speechrnn.programs import report_errors
+from speechrnn.terminal import plain_console
+from speechrnn.timing import median_times
 from speechrnn.training import config as settings
 
 SPEECHRNN = [sys.executable, "-m", "speechrnn"]

@@ -23,32 +23,23 @@ import typer
 from onnx import helper
 from rich.table import Table
 
-from data_scripts.validate import (
-    DATA,
-    PARTITION,
-    CommandsOption,
-    DataOption,
-    NoiseOption,
-    SpeechOption,
-    hear,
-    held_out_recordings,
-    word_stream,
-)
 from export import prior, temperature, thresholds
 from export.temperature import Fit
 from export.thresholds import Choice
 from speechrnn.calibration import tempered
 from speechrnn.card import METADATA_KEY
-from speechrnn.cli import report_errors
-from speechrnn.cli.score import share_of
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation.corpus import Clip, evaluation_clips
+from speechrnn.evaluation.data_folders import DATA, CommandsOption, DataOption, NoiseOption, SpeechOption
+from speechrnn.evaluation.tables import share_of
+from speechrnn.evaluation.validate import PARTITION, hear, held_out_recordings, word_stream
 from speechrnn.files import check_place, check_writable, write
 from speechrnn.model import Model
+from speechrnn.programs import report_errors
 from speechrnn.recordings import Recording
 from speechrnn.scoring import Score
 from speechrnn.spotter import Spotter
-from speechrnn.training.corpus import Clip, evaluation_clips
+from speechrnn.terminal import plain_console
 
 TOLERANCE = 1e-5  # between the probabilities of the new graph and the old ones with the temperature
 COMPARED = 100  # clips

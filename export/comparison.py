@@ -11,10 +11,10 @@ import numpy as np
 import typer
 
 from speechrnn import audio
-from speechrnn.cli.classify import with_progress
-from speechrnn.cli.evaluate import Partition
+from speechrnn.evaluation.corpus import UNKNOWN, Clip, evaluation_clips
+from speechrnn.evaluation.partition import Partition
 from speechrnn.model import Model, Sound
-from speechrnn.training.corpus import UNKNOWN, Clip, evaluation_clips
+from speechrnn.progress import with_progress
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LEVELS = (1.0, 0.3, 0.1)  # of the examples: as they are, and quieter by 10 and 20 dB

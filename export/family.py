@@ -14,13 +14,13 @@ from rich.table import Table
 
 from export.comparison import ClipsOption, PartitionOption
 from export.quantize import Weights, exports
-from speechrnn.cli import OverwriteOption, report_errors
-from speechrnn.cli.bench import block_times, clip_times, paired_ratio
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
 from speechrnn.files import check_free, write
 from speechrnn.model import Model
+from speechrnn.programs import OverwriteOption, report_errors
+from speechrnn.terminal import plain_console
 from speechrnn.text import printable
+from speechrnn.timing import block_times, clip_times, paired_ratio
 
 
 def paths(model: Model, folder: Path) -> list[Path]:

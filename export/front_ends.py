@@ -18,9 +18,9 @@ from rich.table import Table
 from export.front_end import mel_power, windowed_frames
 from export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.cli.bench import in_turns, paired_ratio
-from speechrnn.cli.terminal import plain_console
 from speechrnn.inference import session
+from speechrnn.terminal import plain_console
+from speechrnn.timing import in_turns, paired_ratio
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 

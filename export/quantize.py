@@ -25,10 +25,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.comparison import ClipsOption, Comparison, PartitionOption, compare, labelled_sounds
 from speechrnn.card import METADATA_KEY, Card
-from speechrnn.cli import report_errors
 from speechrnn.errors import ModelError
 from speechrnn.files import check_writable, write
 from speechrnn.model import Model
+from speechrnn.programs import report_errors
 
 LEAST_AGREEMENT = 0.995  # share of the clips that keep their label; below that nothing is written
 LARGEST = 127  # symmetric, without -128: no zero point is needed

@@ -16,10 +16,10 @@ import typer
 from export import c_compiled, c_weights, quantize
 from export.c_source import CODE_KILOBYTES, STACK_BYTES, Precision, Program, program
 from speechrnn import files
-from speechrnn.cli import OverwriteOption, report_errors
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation import corpus
 from speechrnn.model import Model
-from speechrnn.training import corpus
+from speechrnn.programs import OverwriteOption, report_errors
 
 TOLERANCE = 1e-3  # of probabilities, against the ONNX file with the same weights
 LEAST_AGREEMENT = 0.998  # of labels on real clips

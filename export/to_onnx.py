@@ -15,11 +15,12 @@ import typer
 from export.graph import build
 from speechrnn import card
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.cli import report_errors
 from speechrnn.errors import ModelError
+from speechrnn.evaluation import corpus
 from speechrnn.files import check_writable, write
 from speechrnn.inference import session
-from speechrnn.training import checkpoint, corpus
+from speechrnn.programs import report_errors
+from speechrnn.training import checkpoint
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
 

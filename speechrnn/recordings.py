@@ -10,8 +10,8 @@ import numpy as np
 from speechrnn import audio
 from speechrnn.channels import Channel
 from speechrnn.errors import InputError
+from speechrnn.evaluation import corpus
 from speechrnn.scoring import Heard, Label, read_labels
-from speechrnn.training import corpus
 
 if TYPE_CHECKING:
     from speechrnn.card import Card

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from speechrnn.training.corpus import BACKGROUND
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.corpus import BACKGROUND
+from speechrnn.evaluation.partition import partition
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

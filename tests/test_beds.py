@@ -9,7 +9,7 @@ from test_cli import run
 
 from data_scripts import beds
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 
 TONES = {"training": 300.0, "held out": 3000.0}  # Hz: by it, one hears who talks in a bed
 

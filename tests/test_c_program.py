@@ -23,12 +23,12 @@ from test_model import KINDS, sound
 from test_network import recognizer
 
 import speechrnn
-from data_scripts.make_stream import make_stream
 from export import c_compiled, c_source, c_weights, to_c, to_onnx
 from export.c_source import Precision
 from speechrnn import spotter
+from speechrnn.evaluation.corpus import evaluation_clips
+from speechrnn.evaluation.streams import make_stream
 from speechrnn.model import Model
-from speechrnn.training.corpus import evaluation_clips
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -24,9 +24,9 @@ from data_scripts import make_stream
 from export import calibrate, prior, quantize, temperature, thresholds
 from speechrnn.calibration import tempered
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation.corpus import Clip
 from speechrnn.scoring import Heard, Label, Score, WordCounts, judge
 from speechrnn.spotter import Spotter
-from speechrnn.training.corpus import Clip
 
 # the temperature
 

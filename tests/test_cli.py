@@ -21,7 +21,7 @@ from test_model import sound
 
 import speechrnn
 from speechrnn import cli
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -14,10 +14,10 @@ from test_cli import run
 from data_scripts.check import check
 from speechrnn import audio, folders, media, recordings
 from speechrnn.errors import AudioError
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.endpoints import takes
 from speechrnn.training.config import DataConfig
 from speechrnn.training.data import clip_tensor
-from speechrnn.training.extent import takes
 from speechrnn.training.sounds import LongClips, Sounds
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs links that anybody may make")

@@ -18,8 +18,8 @@ from test_web_modules import read_cards
 from export import c_weights, calibrate, to_onnx
 from speechrnn import card
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.evaluation import corpus
 from speechrnn.model import Model, shipped
-from speechrnn.training import corpus
 
 CASES = SHARED.parent / "cases"
 NOT_NAMES = {

@@ -12,8 +12,8 @@ from test_validate import HELD_OUT, TRAINED, hum, little_of_everything, said
 
 from data_scripts import kinds
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training import corpus
-from speechrnn.training.partition import partition
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.partition import partition
 
 SECOND = SAMPLE_RATE
 SPEAKERS = [name for name in (f"so{number:04}" for number in range(60)) if partition(name) != "training"]

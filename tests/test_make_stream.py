@@ -10,11 +10,11 @@ from test_extent import burst
 from typer import Typer
 
 from data_scripts import make_stream as script
-from data_scripts.make_stream import held_out_noise, make_stream, save
 from speechrnn import audio
+from speechrnn.evaluation.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
+from speechrnn.evaluation.partition import partition
+from speechrnn.evaluation.streams import held_out_noise, make_stream, save
 from speechrnn.scoring import read_labels
-from speechrnn.training.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
-from speechrnn.training.partition import partition
 
 RATE = 16_000
 LABELS = task_labels("yes,no")

@@ -13,8 +13,8 @@ import data_scripts
 import export
 import export.web
 import speechrnn.training
-from speechrnn.cli import missing_package
 from speechrnn.installation import install_command
+from speechrnn.programs import missing_package
 
 ROOT = Path(__file__).parents[1]
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "typer", "rich"}

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechrnn.evaluation.corpus import task_labels
 from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig, StreamConfig
-from speechrnn.training.corpus import task_labels
 from speechrnn.training.network import Recognizer
 
 BLOCK = 320

@@ -19,8 +19,8 @@ import pytest
 import soundfile
 from conftest import needs
 
-from speechrnn.training.corpus import BACKGROUND
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.corpus import BACKGROUND
+from speechrnn.evaluation.partition import partition
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "examples" / "yes.wav"

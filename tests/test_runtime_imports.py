@@ -11,7 +11,7 @@ import soundfile
 from test_cli import ROOT
 
 from speechrnn.cli import VERBS as VERBS_OF_THE_COMMAND
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 
 # Whoever asks for one of these, even in a `try`, fails.
 REFUSE = """

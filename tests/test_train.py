@@ -23,6 +23,7 @@ from rich.console import Console
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.evaluation.partition import partition
 from speechrnn.spotter import clearest
 from speechrnn.training import checkpoint, config
 from speechrnn.training.config import Config, TrainConfig
@@ -31,7 +32,6 @@ from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS, digests
 from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import clip_logits
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import Sounds
 from speechrnn.training.train import (
     Run,
@@ -237,7 +237,7 @@ def test_curves_and_confusions_are_drawn(finished):
 
 def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
     """Read back and used from scratch, it scores what the metrics say."""
-    from speechrnn.training.corpus import evaluation_clips
+    from speechrnn.evaluation.corpus import evaluation_clips
     from speechrnn.training.data import evaluation_tensors
 
     folder, best, _ = finished

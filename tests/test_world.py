@@ -17,12 +17,13 @@ from test_teacher import CPU, saved
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
-from speechrnn.training import bc_resnet, corpus
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.partition import partition
+from speechrnn.training import bc_resnet
 from speechrnn.training.augment import loudest_tenth
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, TrainConfig
 from speechrnn.training.data import SPEECH, TrainingData
 from speechrnn.training.objective import Teachers
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import CLIP_SAMPLES, Recordings
 
 PUBLISHED = SHARED.parent / "teachers" / "bc-resnet-2-35.pt"

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import report_errors
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.files import check_writable
+from speechrnn.programs import report_errors
 from speechrnn.training import checkpoint
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

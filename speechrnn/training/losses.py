@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
 
 SMOOTHING_BLOCKS = 5  # over which the posterior is averaged before a decision: 0.1 s
 ALARM_BLOCKS = 60  # a false alarm may be looked for in each stretch of 1.2 s

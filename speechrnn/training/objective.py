@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
-from speechrnn.training import bc_resnet, checkpoint, corpus
+from speechrnn.evaluation import corpus
+from speechrnn.training import bc_resnet, checkpoint
 from speechrnn.training.augment import SpecAugment, VocalTract, mix
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.endpoints import word_extent
 from speechrnn.training.augment import Augment, decibels, loudest_tenth
 from speechrnn.training.config import StreamConfig
-from speechrnn.training.extent import word_extent
 from speechrnn.training.losses import not_yet
 from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
 
