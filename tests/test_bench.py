@@ -17,10 +17,10 @@ from test_export import saved
 from test_network import recognizer
 
 import speechrnn
-from export import quantize, to_onnx
 from speechrnn import timing
 from speechrnn.cli import bench
 from speechrnn.cli.bench import recurrent_stack
+from speechrnn.export import quantize, to_onnx
 
 TEXTS = {"model", "processor", "onnxruntime", "weights"}
 FIGURES = {

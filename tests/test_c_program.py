@@ -23,11 +23,11 @@ from test_model import KINDS, sound
 from test_network import recognizer
 
 import speechrnn
-from export import c_compiled, c_source, c_weights, to_c, to_onnx
-from export.c_source import Precision
 from speechrnn import spotter
 from speechrnn.evaluation.corpus import evaluation_clips
 from speechrnn.evaluation.streams import make_stream
+from speechrnn.export import c_compiled, c_source, c_weights, to_c, to_onnx
+from speechrnn.export.c_source import Precision
 from speechrnn.model import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -21,10 +21,10 @@ from test_validate import little_of_everything, said
 
 import speechrnn
 from data_scripts import make_stream
-from export import calibrate, prior, quantize, temperature, thresholds
 from speechrnn.calibration import tempered
 from speechrnn.errors import InputError, ModelError
 from speechrnn.evaluation.corpus import Clip
+from speechrnn.export import calibrate, prior, quantize, temperature, thresholds
 from speechrnn.scoring import Heard, Label, Score, WordCounts, judge
 from speechrnn.spotter import Spotter
 

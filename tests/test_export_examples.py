@@ -19,8 +19,8 @@ from conftest import needs
 from test_cli import command, run
 
 import speechrnn
-from export import quantize
 from speechrnn import audio
+from speechrnn.export import quantize
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "export" / "examples"

@@ -5,7 +5,7 @@ import pytest
 import torch
 from test_front_end import sounds
 
-from export.front_ends import WAYS, build, main, tone_above_noise, weight_bytes
+from benchmarks.front_ends import WAYS, build, main, tone_above_noise, weight_bytes
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 

@@ -15,10 +15,10 @@ from test_cli import ROOT, command, run
 from test_export import recognizer, saved
 from test_web_modules import read_cards
 
-from export import c_weights, calibrate, to_onnx
 from speechrnn import card
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.evaluation import corpus
+from speechrnn.export import c_weights, calibrate, to_onnx
 from speechrnn.model import Model, shipped
 
 CASES = SHARED.parent / "cases"

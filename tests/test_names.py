@@ -12,6 +12,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+import benchmarks
 import data_scripts
 import export
 import export.web
@@ -33,7 +34,7 @@ def commands():
     """Every command line that there is: its name, and what typer makes of it."""
     for verb in VERBS:
         yield f"speechrnn {verb}", getattr(importlib.import_module(f"speechrnn.cli.{verb}"), verb)
-    for package in (export, export.web, data_scripts, speechrnn.training):
+    for package in (export, export.web, benchmarks, data_scripts, speechrnn.training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             file = Path(package.__path__[0]) / f"{module.name.rpartition('.')[2]}.py"
             if (
@@ -123,7 +124,7 @@ def test_a_name_that_leads_nowhere_is_one_line(work, name, parameter, kind):
 
 def test_every_command_with_a_path_is_tried():
     assert len(PLACES) > 50
-    assert {name for name, _ in PLACES} >= set(FUNCTIONS) - {"speechrnn devices", "export.front_ends"}
+    assert {name for name, _ in PLACES} >= set(FUNCTIONS) - {"speechrnn devices", "benchmarks.front_ends"}
 
 
 @POSIX

@@ -20,9 +20,10 @@ from test_model import sound
 from test_network import recognizer
 
 import speechrnn
-from export import comparison, family, quantize, to_onnx
-from export.quantize import Weights
+from benchmarks import family
 from speechrnn import audio
+from speechrnn.export import comparison, quantize, to_onnx
+from speechrnn.export.quantize import Weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -29,9 +29,9 @@ from test_model import sound
 from test_network import SMALL, recognizer
 
 import speechrnn
-from export import c_compiled, c_weights, to_c, to_onnx
-from export.c_source import Precision
 from speechrnn import files
+from speechrnn.export import c_compiled, c_weights, to_c, to_onnx
+from speechrnn.export.c_source import Precision
 from speechrnn.training import config
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.c_weights import GATES, Matrix, Weights
 from speechrnn.card import Card
+from speechrnn.export.c_weights import GATES, Matrix, Weights
 from speechrnn.training.front_end import HOPS_PER_BLOCK
 
 SOURCES = Path(__file__).with_name("c")

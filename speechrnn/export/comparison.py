@@ -16,7 +16,7 @@ from speechrnn.evaluation.partition import Partition
 from speechrnn.model import Model, Sound
 from speechrnn.progress import with_progress
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 LEVELS = (1.0, 0.3, 0.1)  # of the examples: as they are, and quieter by 10 and 20 dB
 NOISE_LEVELS = (0.0, 0.01, 0.1)  # standard deviation of what is heard without a word
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from export.c_source import Program
 from speechrnn.card import Card
 from speechrnn.errors import ModelError
 from speechrnn.evaluation.corpus import Clip
+from speechrnn.export.c_source import Program
 from speechrnn.inference import session
 from speechrnn.model import Model
 from speechrnn.timing import seconds

@@ -1,0 +1,155 @@
+"""python -m export.to_c MODEL.onnx OUT/: an ONNX file in, a C program without dependencies out.
+
+Where there is a C compiler, the program is compiled and held against the ONNX file before it is written; with int8
+weights, against the file that `speechrnn.export.quantize` makes of it.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from speechrnn import files
+from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation import corpus
+from speechrnn.export import c_compiled, c_weights, quantize
+from speechrnn.export.c_source import CODE_KILOBYTES, STACK_BYTES, Precision, Program, program
+from speechrnn.model import Model
+from speechrnn.programs import OverwriteOption, report_errors
+
+TOLERANCE = 1e-3  # of probabilities, against the ONNX file with the same weights
+LEAST_AGREEMENT = 0.998  # of labels on real clips
+FILES = ("speechrnn.h", "speechrnn.c", "main.c")
+
+
+def check_folder(folder: Path, overwrite: bool, model: Path) -> None:
+    """Before the work, not after it: can it be made, or is it there? Are its files to be replaced, and not read?"""
+    if os.path.exists(folder) and not os.path.isdir(folder):  # which, unlike pathlib, take a name that is too long
+        raise InputError(f"OUT {folder}: is a file: name a folder")
+    if not folder.parent.is_dir():
+        raise InputError(f"OUT {folder}: there is no folder {folder.parent}: make it first")
+    if os.path.isdir(folder):
+        files.check_free([folder / name for name in FILES], "OUT", overwrite, model)
+
+
+@contextlib.contextmanager
+def with_weights(model: Model, precision: Precision) -> Iterator[Model]:
+    """The file whose numbers the C program holds: the model, or a file of it with int8 weights while this lasts.
+
+    Raises
+    ------
+    ModelError
+        if the model isn't one that the C program can compute, or can't be given int8 weights
+    """
+    if precision is Precision.float32 or c_weights.read(model).is_int8:
+        yield model
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / model.path.name
+        path.write_bytes(quantize.smaller(model, quantize.Weights.int8).SerializeToString())
+        yield Model(path)
+
+
+def compare(compiled: c_compiled.Compiled, model: Model, name: str, clips: Path | None) -> Iterator[str]:
+    """What the C program has in common with the ONNX file, in words; `name` is what to call the file.
+
+    Raises
+    ------
+    InputError
+        if that is too little, or there are no clips
+    """
+    difference = c_compiled.largest_difference(compiled, model)
+    yield f"probabilities within {difference:.1e} of {name}, on made-up sound"
+    if not difference <= TOLERANCE:
+        raise ModelError(f"{name}: the C program differs from it by {difference:.1e}: nothing is written")
+    if clips is not None:
+        found = corpus.evaluation_clips(clips, model.labels, "validation")
+        share, difference = c_compiled.agreement(compiled, model, found)
+        count = min(c_compiled.CLIPS, len(found))
+        yield f"on {count} clips: {share:.2%} of labels equal, probabilities within {difference:.1e}"
+        if share < LEAST_AGREEMENT:
+            raise ModelError(f"{name}: the C program gives equal labels to {share:.2%} only: nothing is written")
+
+
+def put(made: Program, folder: Path, overwrite: bool = False) -> None:
+    """Write all files, or none: only when each of them is whole, they take their places.
+
+    Raises
+    ------
+    InputError
+        if the folder can't be written, or holds one of the files and `overwrite` is False
+    """
+    new = not os.path.exists(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"OUT {folder}: can't be written ({error.strerror}): name another place") from None
+    try:
+        with contextlib.ExitStack() as stack:
+            for name, text in made.files.items():
+                file = stack.enter_context(files.replacing(folder / name, overwrite=overwrite))
+                file.write(text.encode())
+                file.flush()  # the last of them has met the full disk before the first one takes its place
+    except InputError:
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def main(
+    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="ONNX file of speechrnn")],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for speechrnn.h, speechrnn.c and main.c")],
+    weights: Annotated[
+        Precision,
+        typer.Option(help="int8 needs a quarter of the flash and hears what `speechrnn quantize`'s file hears"),
+    ] = Precision.float32,
+    clips: Annotated[
+        Path | None,
+        typer.Option(help="Also compare labels on real clips: a folder for each word", show_default=False),
+    ] = None,
+    timed: Annotated[bool, typer.Option("--benchmark", help="Also time a block against onnxruntime")] = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Turn an ONNX file into C99 that needs nothing but the C library, and finds the words that `speechrnn spot` finds.
+
+    Example: python -m export.to_c model.onnx spot/ --weights int8 && gcc -O3 -std=c99 -o spot/spot spot/*.c -lm
+    """
+    with report_errors():
+        compiler = c_compiled.compiler()
+        if not compiler and (timed or clips):
+            raise InputError(f"{'--benchmark' if timed else '--clips'}: needs a C compiler: install gcc, or set CC")
+        model = Model(model_path)
+        check_folder(folder, overwrite, model.path)
+        if not model.card.words:
+            raise ModelError(f"{model_path}: its model card names no words, so there is nothing to find")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a name that is too long is so before the work
+        if clips is not None:
+            corpus.evaluation_clips(clips, model.labels, "validation")  # and so are clips that aren't there
+        with with_weights(model, weights) as stored:
+            made = program(c_weights.read(stored), model.card, weights, model_path.name)
+            told = ["not compared with the ONNX file, since there is no C compiler here"]
+            if compiler:
+                compiled = c_compiled.Compiled(made, model.card, compiler)
+                name = f"{model_path} with {weights} weights"
+                told = list(compare(compiled, c_compiled.as_written(stored), name, clips))
+                if timed:
+                    ours, theirs, ratio = c_compiled.block_seconds(compiled, stored)
+                    took = f"{1000 * ours:.3f} ms, onnxruntime {1000 * theirs:.3f} ms"
+                    told.append(f"a block: {took}, {ratio:.2f} times the time")
+        put(made, folder, overwrite)
+        constants = f"{made.constant_bytes / 1000:.1f} KB of constants"
+        typer.echo(f"{folder}: {', '.join(made.files)}")
+        typer.echo(f"flash: {constants}, and less than {CODE_KILOBYTES} KB of code")
+        typer.echo(f"RAM: {made.state_bytes / 1000:.1f} KB of state, and less than {STACK_BYTES} bytes of stack")
+        for line in told:
+            typer.echo(line)
+
+
+if __name__ == "__main__":
+    typer.run(main)
