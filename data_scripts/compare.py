@@ -161,7 +161,7 @@ def measure(model: Recognizer, data: Path) -> dict[str, float]:
     """Parameters, and shares of right labels."""
 
     def right(sounds: Sequence[Sound], labels: Sequence[str]) -> torch.Tensor:
-        heard = predict(model, clip_tensor(sounds, model.config.tail_seconds))
+        heard = predict(model, clip_tensor(sounds, model.config.tail_samples))
         return heard == torch.tensor([model.labels.index(label) for label in labels])
 
     clips = corpus.evaluation_clips(data / "speech_commands", model.labels, "validation")
@@ -202,7 +202,7 @@ def clip_milliseconds(plan: Plan) -> dict[str, float]:
 def _hearing(config: settings.Config) -> Callable[[], object]:
     """A clip of a second and its tail, heard by a network that has learnt nothing."""
     model = Recognizer(config, corpus.task_labels(config.data.task)).eval()
-    length = int((corpus.CLIP_SECONDS + config.tail_seconds) * SAMPLE_RATE)
+    length = int(corpus.CLIP_SECONDS * SAMPLE_RATE) + config.tail_samples
     return partial(model, 0.1 * torch.randn(1, length), torch.zeros(1, model.state_size))
 
 

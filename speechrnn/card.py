@@ -2,16 +2,23 @@
 
 import json
 import reprlib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.errors import ModelError
+from speechrnn.errors import InputError, ModelError
 from speechrnn.text import has_control, label_fault, name_fault
 
 METADATA_KEY = "speechrnn"
 SILENCE = "_silence_"  # the label of every sound without speech
 FORMAT_VERSION = 1
+
+# What a card is written with where nothing else is asked for.
+TAIL_SECONDS = 0.4
+SMOOTHING_BLOCKS = 5  # 0.1 s of blocks of 20 ms
+THRESHOLD = 0.8
+HYSTERESIS = 0.5
+REFRACTORY_SECONDS = 0.5
 
 # Far above what any model needs, and cheap all the same.
 MOST_CHARACTERS = 1_000_000
@@ -26,6 +33,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "hysteresis": (0, 1),
     "refractory_seconds": (0, 3600),
 }
+
+
+def whole_blocks(seconds: float, block_length: int) -> int:
+    """The whole number of blocks [samples at 16 kHz] that is closest to a time; of two as close, the even one."""
+    return round(seconds * SAMPLE_RATE / block_length)
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,35 @@ class Card:
     def block_seconds(self) -> float:
         return self.block_length / self.sample_rate
 
-    def blocks(self, seconds: float) -> int:
-        """Whole blocks in a stretch of time, at least one."""
-        return max(1, round(seconds / self.block_seconds))
+    @property
+    def tail_blocks(self) -> int:
+        """How many blocks of digital silence follow a sound, after its last block is filled with silence."""
+        return whole_blocks(self.tail_seconds, self.block_length)
+
+    @property
+    def smoothing_blocks(self) -> int:
+        """How many blocks a smoothed posterior is the mean of, at least one."""
+        return max(1, whole_blocks(self.smoothing_seconds, self.block_length))
+
+    @property
+    def refractory_blocks(self) -> int:
+        """For how many blocks nothing is detected, the one of the detection among them."""
+        return whole_blocks(self.refractory_seconds, self.block_length)
+
+    def with_decision(self, **settings: float | None) -> "Card":
+        """The card with other settings of the decision, by their names; None leaves one as it is.
+
+        Raises
+        ------
+        InputError
+            if one is outside of its LIMITS
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        for name, value in given.items():
+            least, most = LIMITS[name]
+            if not least <= value <= most:
+                raise InputError(f"{name} {value:g}: must be {least:g} to {most:g}")
+        return replace(self, **given) if given else self  # type: ignore[arg-type]
 
     def recurrent_stack(self, source: str) -> tuple[Any, ...]:
         """The cell (gru, lstm or rnn), and how many features, hidden units and layers.

@@ -4,13 +4,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from speechrnn import audio, card, spotter
+from speechrnn import audio, card, decision
 from speechrnn.channels import Channel
+from speechrnn.decision import Classification
 from speechrnn.errors import AudioError, ModelError, first_line
 from speechrnn.inference import RunOptions, Session, session
 from speechrnn.pcm import checked
@@ -27,15 +27,6 @@ WEIGHTS_ELSEWHERE = b"\n\x08location"  # how a tensor of an ONNX file begins to 
 PIECE_BLOCKS = 250  # sound runs through the graph in pieces of 5 s over all of a batch, so that memory stays bounded
 
 Sound = audio.Source | np.ndarray
-
-
-@dataclass(frozen=True)
-class Classification:
-    """What was heard in a clip."""
-
-    label: str
-    probability: float
-    posterior: dict[str, float]  # of every label, most probable first
 
 
 class Stream:
@@ -221,7 +212,7 @@ class Model:
         The sound starts from a fresh state; what is left of its last block is silence too.
         """
         block = self.card.block_length
-        blocks = -(-len(samples) // block) + self.card.blocks(self.card.tail_seconds)
+        blocks = -(-len(samples) // block) + self.card.tail_blocks
         whole = np.zeros((1, blocks * block), np.float32)
         whole[0, : len(samples)] = samples
         return self.stream().process(whole)[0]
@@ -279,15 +270,8 @@ class Model:
             yield from pool.map(one, sounds)
 
     def decide(self, posteriors: np.ndarray) -> Classification:
-        """The label of a clip, from its `posteriors` [blocks, labels]: what it says at its clearest moment.
-
-        That is where the smoothed posterior of a label other than silence is highest.
-        """
-        smoothed = spotter.clearest(posteriors, self.labels, self.card.blocks(self.card.smoothing_seconds))
-        order = np.argsort(-smoothed, kind="stable")
-        posterior = {self.labels[i]: float(smoothed[i]) for i in order}
-        label = next(iter(posterior))
-        return Classification(label, posterior[label], posterior)
+        """The label of a clip, from its `posteriors` [blocks, labels]."""
+        return decision.classify(self.card, posteriors)
 
 
 def shipped(name: str) -> Path:

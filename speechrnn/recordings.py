@@ -122,7 +122,7 @@ def _rows_of(card: "Card", start: float, end: float) -> slice:
     """The blocks that a clip and the tail after it fill, as many as `Model.posteriors` has for it."""
     first = int(start / card.block_seconds + 1e-6)
     blocks = int(np.ceil((end - start) / card.block_seconds - 1e-6))
-    return slice(first, first + blocks + card.blocks(card.tail_seconds))
+    return slice(first, first + blocks + card.tail_blocks)
 
 
 def total_seconds(recordings: Sequence[Recording]) -> float | None:

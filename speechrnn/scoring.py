@@ -12,16 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from speechrnn import files
+from speechrnn.card import Card
+from speechrnn.decision import Detection, Detector
 from speechrnn.errors import InputError
-from speechrnn.spotter import Detection, Spotter
-
-if TYPE_CHECKING:
-    from speechrnn.model import Model
 
 HIT_SECONDS = 0.75  # after the end of a word, it can still be hit
 DET_THRESHOLDS = (*(round(0.05 * step, 2) for step in range(2, 20)), 0.97, 0.99)
@@ -202,27 +200,26 @@ def score(detections: Iterable[Detection], labels: Iterable[Label], words: Itera
     return Score(counts, seconds, tuple(latencies), probabilities, peaks)
 
 
-def judge(spotter: Spotter, recordings: Iterable[Heard]) -> Score:
-    """What `spotter` makes of recordings by their posteriors, from a fresh start in each of them."""
+def judge(detector: Detector, recordings: Iterable[Heard]) -> Score:
+    """What `detector` makes of recordings by their posteriors, from a fresh start in each of them."""
     whole = Score()
     for heard in recordings:
-        spotter.reset()
-        whole += score(spotter.decide(heard.posteriors), heard.labels, spotter.words, heard.seconds)
+        detector.reset()
+        whole += score(detector.decide(heard.posteriors), heard.labels, detector.words, heard.seconds)
     return whole
 
 
 def det_curve(
-    model: "Model",
+    card: Card,
     recordings: Sequence[Heard],
     thresholds: Iterable[float] = DET_THRESHOLDS,
-    words: Iterable[str] | None = None,
+    **settings: Any,
 ) -> list[tuple[float, Score]]:
     """Detection error trade-off (Martin et al. 1997): the score at each threshold, one and the same for all words.
 
-    The network isn't run again: the spotter decides anew on the posteriors.
+    The network isn't run again: a `Detector` with these settings decides anew on the posteriors.
     """
-    chosen = None if words is None else tuple(words)
-    return [(t, judge(Spotter(model, threshold=t, words=chosen), recordings)) for t in thresholds]
+    return [(t, judge(Detector(card, threshold=t, **settings), recordings)) for t in thresholds]
 
 
 def read_labels(path: Path) -> list[Label]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import command_line
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

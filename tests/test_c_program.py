@@ -23,7 +23,7 @@ from test_model import KINDS, sound
 from test_network import recognizer
 
 import speechrnn
-from speechrnn import spotter
+from speechrnn import decision
 from speechrnn.evaluation.corpus import evaluation_clips
 from speechrnn.evaluation.streams import make_stream
 from speechrnn.export import c_compiled, c_source, c_weights, to_c, to_onnx
@@ -131,7 +131,7 @@ def untrained(folder):
         path = folder / f"{cell}.onnx"
         to_onnx.export(saved(folder / f"{cell}.pt", recognizer(cell, seed)), path)
         model = Model(path)
-        smoothed = spotter.smooth(model.posteriors(sound("speech", 10 * RATE, seed=2)), 5)
+        smoothed = decision.smooth(model.posteriors(sound("speech", 10 * RATE, seed=2)), 5)
         thresholds = {
             w: round(float(np.quantile(smoothed[:, model.labels.index(w)], 0.7)), 3) for w in model.card.words
         }
@@ -326,7 +326,7 @@ def test_the_last_block_of_the_silence_after_the_end_counts(gru):
     for blocks in range(1, 60):
         samples = int16(sound("speech", blocks * BLOCK, seed=2))
         rows = gru.model.posteriors(samples.astype(np.float32) / 32768)
-        smoothed = spotter.smooth(np.pad(rows, ((4, 0), (0, 0))), 5)[:, [0, 1]]
+        smoothed = decision.smooth(np.pad(rows, ((4, 0), (0, 0))), 5)[:, [0, 1]]
         before, last = smoothed[:-1].max(), smoothed[-1].max()
         if last > before + 1e-4:
             threshold = f"{(before + last) / 2:.6f}"
@@ -343,6 +343,14 @@ def test_the_end_is_heard_out_as_spot_does(gru, samples):
     for seed in range(4):
         heard = int16(sound("speech", 30 * BLOCK + samples, seed))[: 30 * BLOCK * (seed > 0) + samples]
         assert_same(spotted([gru.spot], heard, "0.2"), expected(gru.model, heard, threshold=0.2))
+
+
+@pytest.mark.parametrize("tail", [0, 0.39, 0.415, 0.43])
+def test_odd_tails_are_heard_out_as_spot_does(small, tail):
+    odd = Case(small / "gru.onnx", tail_seconds=tail)
+    for seed in range(4):
+        heard = int16(sound("speech", 30 * BLOCK + 100, seed))
+        assert_same(spotted([odd.spot], heard, "0.2"), expected(odd.model, heard, threshold=0.2))
 
 
 @pytest.mark.parametrize(

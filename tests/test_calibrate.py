@@ -175,7 +175,7 @@ def material():
 def test_false_accepts_go_to_the_word_that_needs_them(allowed, missed):
     streams = material()
     rate = 3600.0 / 40.0 * (allowed + 0.5)
-    choice = thresholds.choose(FakeModel(), streams, rate)
+    choice = thresholds.choose(FakeModel().card, streams, rate)
     assert choice.score.false_accepts <= allowed
     assert choice.score.misses == missed
     again = judge(Spotter(FakeModel(), thresholds=choice.thresholds), streams)
@@ -189,14 +189,14 @@ def test_false_accepts_go_to_the_word_that_needs_them(allowed, missed):
 def test_what_happened_by_chance_in_one_half_is_seen_in_the_other():
     streams = material()
     quiet = heard_as(seconds=10.0, levels=[], labelled=False)
-    choice = thresholds.choose(FakeModel(), [streams[0], streams[1], quiet], 0.0)
+    choice = thresholds.choose(FakeModel().card, [streams[0], streams[1], quiet], 0.0)
     assert choice.score.false_accepts == 0
     assert choice.crossed.false_accepts == 1
 
 
 def test_no_threshold_is_below_the_lowest_that_is_wanted():
     half_heard = heard_as(("no", 1.0), seconds=5.0, levels=[0.3])
-    found = [thresholds.choose(FakeModel(), [half_heard], 0.0, *lowest) for lowest in ((), (0.5,))]
+    found = [thresholds.choose(FakeModel().card, [half_heard], 0.0, *lowest) for lowest in ((), (0.5,))]
     assert [choice.score.misses for choice in found] == [0, 1]
     assert found[0].thresholds["no"] <= 0.3
     assert min(found[1].thresholds.values()) >= 0.5
@@ -205,7 +205,7 @@ def test_no_threshold_is_below_the_lowest_that_is_wanted():
 def test_a_rate_that_cannot_be_kept_is_refused():
     sure = heard_as(("yes", 1.0), seconds=5.0, levels=[1.0], labelled=False)
     with pytest.raises(InputError, match="--target-fa"):
-        thresholds.choose(FakeModel(), [material()[0], sure], 0.0)
+        thresholds.choose(FakeModel().card, [material()[0], sure], 0.0)
 
 
 @settings(max_examples=30, deadline=None)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speechrnn.card import FORMAT_VERSION, Card, from_json
-from speechrnn.errors import ModelError
+from speechrnn.errors import InputError, ModelError
 from speechrnn.text import label_fault
 
 CARD = Card(
@@ -140,9 +140,22 @@ def test_a_card_that_contradicts_itself_is_refused(values):
     assert "contradicts itself" in refusal(changed(**values))
 
 
-def test_a_stretch_of_time_is_whole_blocks_and_at_least_one():
+def test_a_stretch_of_time_is_whole_blocks():
     assert CARD.block_seconds == pytest.approx(0.02)
-    assert [CARD.blocks(s) for s in (0.0, 0.02, 0.1, 1.0)] == [1, 1, 5, 50]
+    times = (0.0, 0.02, 0.1, 1.0, 0.39, 0.415, 0.43)  # halves go to the even number
+    cards = [replace(CARD, smoothing_seconds=s, refractory_seconds=s, tail_seconds=s) for s in times]
+    assert [card.smoothing_blocks for card in cards] == [1, 1, 5, 50, 20, 21, 22]
+    assert [card.tail_blocks for card in cards] == [card.refractory_blocks for card in cards]
+    assert [card.tail_blocks for card in cards] == [0, 1, 5, 50, 20, 21, 22]
+
+
+def test_settings_of_the_decision_can_be_replaced_within_their_limits():
+    changed_card = CARD.with_decision(hysteresis=0.25, smoothing_seconds=None, refractory_seconds=2)
+    assert changed_card == replace(CARD, hysteresis=0.25, refractory_seconds=2)
+    assert CARD.with_decision(hysteresis=None) is CARD
+    for name, value in (("hysteresis", 1.5), ("smoothing_seconds", -0.1), ("refractory_seconds", float("nan"))):
+        with pytest.raises(InputError, match=f"{name}.*must be"):
+            CARD.with_decision(**{name: value})
 
 
 def test_a_card_tells_the_size_of_its_recurrent_stack():

@@ -15,8 +15,8 @@ from test_listen import clip, listening, model, pcm, said  # noqa: F401  # fixtu
 from test_microphone import wait
 
 from speechrnn.cli import outputs
+from speechrnn.decision import Detection
 from speechrnn.errors import InputError
-from speechrnn.spotter import Detection
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="reads /proc")
 TELL = "import json, os, sys; open(sys.argv[1], 'w').write(json.dumps([sys.argv[2:], os.environ['SPEECHRNN_LABEL']]))"

@@ -32,6 +32,7 @@ SETTINGS = {  # unlike those in the shipped card, each of them, so that a settin
     "soon again": {"refractory_seconds": 0.0, "hysteresis": 1.0, "smoothing_seconds": 0.02, "thresholds": 0.4},
     "late again": {"refractory_seconds": 3.0, "thresholds": 0.4},
     "slow": {"smoothing_seconds": 0.3, "thresholds": 0.4, "tail_seconds": 0.9},
+    "odd tail": {"thresholds": 0.3, "tail_seconds": 0.43},
 }
 
 

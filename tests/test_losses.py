@@ -6,10 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechrnn import spotter
+from speechrnn import decision
+from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.training.losses import (
     ALARM_BLOCKS,
-    SMOOTHING_BLOCKS,
     alarm_losses,
     block_losses,
     divergence,
@@ -78,10 +78,10 @@ def test_before_a_command_has_ended_it_may_be_named_or_not_yet_but_nothing_else_
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(SMOOTHING_BLOCKS, 40), st.integers(0, 9999))
-def test_smoothing_is_that_of_the_spotter(blocks, seed):
+def test_smoothing_is_that_of_the_decision(blocks, seed):
     posterior = posteriors(2, blocks, seed)
     for row, smoothed in zip(posterior.numpy(), smooth(posterior).numpy(), strict=True):
-        np.testing.assert_allclose(smoothed, spotter.smooth(row, SMOOTHING_BLOCKS), atol=1e-9)
+        np.testing.assert_allclose(smoothed, decision.smooth(row, SMOOTHING_BLOCKS), atol=1e-9)
 
 
 @settings(deadline=None, max_examples=30)
@@ -90,7 +90,7 @@ def test_a_word_in_a_stream_is_heard_as_the_spotter_hears_its_clip(words, seed):
     posterior, blocks = posteriors(3, 80, seed), 10
     heard = word_logits(posterior, torch.tensor(words), blocks, LABELS).exp().numpy()
     for (row, first), found in zip(words, heard, strict=True):
-        expected = spotter.clearest(posterior[row, first : first + blocks].numpy(), LABELS, SMOOTHING_BLOCKS)
+        expected = decision.clearest(posterior[row, first : first + blocks].numpy(), LABELS, SMOOTHING_BLOCKS)
         np.testing.assert_allclose(found, expected, atol=1e-7)
 
 

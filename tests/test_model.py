@@ -189,7 +189,7 @@ def test_long_sound_is_the_same_in_pieces_and_at_once(model, monkeypatch):
     for blocks in (7, runtime.PIECE_BLOCKS, 10_000):
         monkeypatch.setattr(runtime, "PIECE_BLOCKS", blocks)
         rows[blocks] = model.posteriors(audio)
-    assert len(rows[7]) == 50 * 50 + model.card.blocks(model.card.tail_seconds)
+    assert len(rows[7]) == 50 * 50 + model.card.tail_blocks
     for piecewise in rows.values():
         np.testing.assert_allclose(piecewise, rows[10_000], atol=1e-5)
 

@@ -32,9 +32,10 @@ from speechrnn.cli.feeds import Feed
 from speechrnn.cli.listen import Listener
 from speechrnn.cli.spot import detections
 from speechrnn.cli.view import BAR_WIDTH, HOLD_SECONDS, View, WordBar
+from speechrnn.decision import Detection, smooth
 from speechrnn.near_misses import GONE, NEAR
 from speechrnn.scoring import Heard, Label, judge
-from speechrnn.spotter import Detection, Spotter, smooth
+from speechrnn.spotter import Spotter
 
 
 def in_pieces(hearing, sound, sizes):

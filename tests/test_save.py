@@ -17,7 +17,7 @@ from test_microphone import tone, wait
 from speechrnn import audio
 from speechrnn.cli import outputs
 from speechrnn.cli.outputs import Recording
-from speechrnn.spotter import Detection
+from speechrnn.decision import Detection
 
 SECOND = np.full(RATE, 0.25, np.float32)
 

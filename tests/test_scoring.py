@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_score import WORDS, FakeModel, spoken
 
+from speechrnn.decision import Detection
 from speechrnn.errors import InputError
 from speechrnn.scoring import HIT_SECONDS, Heard, Label, Score, det_curve, judge, read_labels, score, write_labels
-from speechrnn.spotter import Detection, Spotter
+from speechrnn.spotter import Spotter
 
 times = st.integers(0, 4000).map(lambda step: step / 64)  # sums of such numbers are exact
 words = st.sampled_from([*WORDS, "_unknown_", "house"])
@@ -160,16 +161,16 @@ def test_each_recording_is_judged_from_a_fresh_start():
 def test_det_curve_has_a_score_for_each_threshold_and_no_more_misses_for_a_lower_one():
     model = FakeModel()
     recordings = [recorded(("yes", 1.0), level=0.4), recorded(("no", 2.0), level=0.8), recorded(("go", 2.0))]
-    curve = det_curve(model, recordings, (0.2, 0.5, 0.9))
+    curve = det_curve(model.card, recordings, (0.2, 0.5, 0.9))
     assert [(threshold, result.hits) for threshold, result in curve] == [(0.2, 3), (0.5, 2), (0.9, 1)]
-    assert [result.words for _, result in det_curve(model, recordings, (0.2,), words=["yes"])] == [1]
+    assert [result.words for _, result in det_curve(model.card, recordings, (0.2,), words=["yes"])] == [1]
 
 
 def test_det_curve_runs_the_network_no_more():
     recordings = [recorded(("yes", 1.0))]
     model = FakeModel()
     model.broken = True
-    assert det_curve(model, recordings, (0.5,))[0][1].hits == 1
+    assert det_curve(model.card, recordings, (0.5,))[0][1].hits == 1
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12).map(str.strip)

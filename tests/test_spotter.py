@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 import speechrnn
 from speechrnn.card import Card
 from speechrnn.cli.spotting import make_spotter
+from speechrnn.decision import clearest
 from speechrnn.errors import InputError
 from speechrnn.model import Model
-from speechrnn.spotter import Spotter, clearest
+from speechrnn.spotter import Spotter
 
 BLOCK, RATE = 320, 16_000
 LABELS = ("ja", "nein", "_unknown_", "_silence_")

@@ -22,14 +22,14 @@ import torch
 from rich.console import Console
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.card import SMOOTHING_BLOCKS
+from speechrnn.decision import clearest
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.evaluation.partition import partition
-from speechrnn.spotter import clearest
 from speechrnn.training import checkpoint, config
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS, digests
-from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import clip_logits
 from speechrnn.training.sounds import Sounds
@@ -243,7 +243,7 @@ def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
     folder, best, _ = finished
     model, content = checkpoint.recognizer(folder / "best.pt")
     assert content["labels"] == LABELS
-    audio, target = evaluation_tensors(evaluation_clips(data_folder, LABELS, "validation"), LABELS, 0.04)
+    audio, target = evaluation_tensors(evaluation_clips(data_folder, LABELS, "validation"), LABELS, 640)
     accuracy = float((predict(model, audio) == target).float().mean())
     assert accuracy == pytest.approx(best["validation_accuracy"])
 

@@ -81,7 +81,7 @@ return { found, seconds: spotter.seconds, posterior: [...spotter.posterior] };
     assert [(d["label"], d["time"]) for d in answer["found"]] == [(d.label, d.time) for d in expected]
     assert [d["probability"] for d in answer["found"]] == pytest.approx([d.probability for d in expected], abs=1e-12)
     assert answer["seconds"] == pytest.approx(len(rows) * model.card.block_seconds)
-    window = model.card.blocks(changes.get("smoothing_seconds", model.card.smoothing_seconds))
+    window = model.card.with_decision(smoothing_seconds=changes.get("smoothing_seconds")).smoothing_blocks
     words = [model.labels.index(word) for word in model.card.words]
     assert answer["posterior"] == pytest.approx(rows[-window:, words].mean(axis=0), abs=1e-6)
 

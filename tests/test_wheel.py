@@ -33,7 +33,7 @@ import speechrnn
 from speechrnn import audio
 from speechrnn.errors import AudioError, InputError, ModelError
 from speechrnn.model import Classification, Model
-from speechrnn.spotter import Detection
+from speechrnn.decision import Detection
 
 
 def label(model: Model, clip: Path) -> str:

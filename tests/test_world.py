@@ -121,7 +121,7 @@ def test_clean_clips_are_heard_with_their_tail(tmp_path):
     teachers = Teachers([saved(tmp_path / "ours.pt", labels=TWELVE)], TWELVE, CPU)
     clips = (noise_clips(20).numpy() * 32768.0).astype(np.int16)
     counted = []
-    heard = teachers.of_clips(clips, 0.4, lambda done, total: counted.append((done, total)))
+    heard = teachers.of_clips(clips, 6400, lambda done, total: counted.append((done, total)))
     tailed = torch.nn.functional.pad(torch.from_numpy(clips).float() / 32768.0, (0, int(0.4 * SAMPLE_RATE)))
     torch.testing.assert_close(heard, teachers.posterior(tailed), atol=1e-5, rtol=1e-4)
     assert counted[-1] == (20, 20)

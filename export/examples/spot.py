@@ -31,12 +31,14 @@ try:
         sound = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
 except (OSError, EOFError, wave.Error) as error:
     sys.exit(f"{sys.argv[2]}: {error}: name a WAV file of 16 bit, mono, at {rate} Hz")
-silence = np.zeros(-len(sound) % block + round(card["tail_seconds"] * rate), np.float32)  # hear the last word out
-blocks = np.concatenate([sound, silence])
-blocks = blocks[: len(blocks) // block * block].reshape(-1, 1, block)
+tail, smoothing, refractory = (
+    round(card[f"{name}_seconds"] * rate / block) for name in ("tail", "smoothing", "refractory")
+)
+silence = np.zeros(-len(sound) % block + tail * block, np.float32)  # hear the last word out
+blocks = np.concatenate([sound, silence]).reshape(-1, 1, block)
 columns = [card["labels"].index(word) for word in words]
 threshold = np.array([card["thresholds"][word] for word in words])
-recent = np.zeros((max(1, round(card["smoothing_seconds"] * rate / block)), len(card["labels"])))
+recent = np.zeros((max(1, smoothing), len(card["labels"])))
 state = np.zeros((1, card["state_size"]), np.float32)  # zeros: a fresh start
 armed, ready_at = np.ones(len(words), bool), 0
 for i, samples in enumerate(blocks):
@@ -48,5 +50,5 @@ for i, samples in enumerate(blocks):
         heard = np.where(reached, posterior, -1.0).argmax()
         # at once: the posterior that has reached the threshold; while the word goes on, it rises further
         print(f"{(i + 1) * block / rate:9.2f} s  {words[heard]:<8} {posterior[heard]:.3f}")
-        armed[heard], ready_at = False, i + round(card["refractory_seconds"] * rate / block)
+        armed[heard], ready_at = False, i + refractory
     armed |= posterior < card["hysteresis"] * threshold  # a word can be heard again once it has faded

@@ -21,8 +21,9 @@ from speechrnn.errors import InputError
 from speechrnn.programs import ModelOption, report_errors, say
 
 if TYPE_CHECKING:
+    from speechrnn.decision import Detection
     from speechrnn.microphone import Device, Microphone
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.spotter import Spotter
 
 LEVEL_SECONDS = 2.0  # of the latest sound, for its level and what is wrong with it
 

@@ -23,7 +23,7 @@ from speechrnn.files import TakenError, check_not_read, check_place, write
 from speechrnn.programs import say
 
 if TYPE_CHECKING:
-    from speechrnn.spotter import Detection
+    from speechrnn.decision import Detection
 
 RATE = 16_000  # Hz, of all sound here; audio.SAMPLE_RATE costs an import
 WAV_LIMIT = 2**32 - 2**16  # bytes; the header can't say more. 37 hours

@@ -87,7 +87,7 @@ def score(
             raise InputError(f"--picture {picture}: a DET curve needs words, and none is in the label tracks")
         (_print_json if as_json else _print_table)(result, accuracy)
         if picture:
-            curve = scoring.det_curve(recogniser, streams, words=spotter.words)
+            curve = scoring.det_curve(recogniser.card, streams, words=spotter.words)
             pictures.det([(t, *_rates(at)) for t, at in curve], _rates(result), picture)
 
 

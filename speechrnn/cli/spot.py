@@ -24,7 +24,8 @@ from speechrnn.terminal import in_cell, in_line, plain_console
 from speechrnn.text import printable
 
 if TYPE_CHECKING:
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.decision import Detection
+    from speechrnn.spotter import Spotter
 
 Found = tuple[str, "Detection"]  # recording, what was heard in it
 SHOWN_SECONDS = 0.75  # how long a subtitle stays, from the moment of detection

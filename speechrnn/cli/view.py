@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from speechrnn.cli.listen import Listener
+    from speechrnn.decision import Detection
     from speechrnn.near_misses import NearMiss
-    from speechrnn.spotter import Detection, Spotter
+    from speechrnn.spotter import Spotter
 
 VIEW_SECONDS = 0.125  # from one picture to the next
 HOLD_SECONDS = 3.0  # of sound; how long a peak is shown

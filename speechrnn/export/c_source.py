@@ -12,7 +12,7 @@ import numpy as np
 
 from speechrnn.card import Card
 from speechrnn.export.c_weights import GATES, Matrix, Weights
-from speechrnn.training.front_end import HOPS_PER_BLOCK
+from speechrnn.training.config import HOPS_PER_BLOCK
 
 SOURCES = Path(__file__).with_name("c")
 CODE_KILOBYTES = 4  # tests/test_to_c.py holds it, compiled for a Cortex-M by size
@@ -242,9 +242,9 @@ def _interface(card: Card) -> dict[str, int]:
         "SPEECHRNN_BLOCK": card.block_length,
         "SPEECHRNN_LABELS": len(card.labels),
         "SPEECHRNN_WORDS": len(card.words),
-        "SPEECHRNN_SMOOTHING": card.blocks(card.smoothing_seconds),
-        "SPEECHRNN_REFRACTORY": round(card.refractory_seconds / card.block_seconds),
-        "SPEECHRNN_TAIL_BLOCKS": round(card.tail_seconds * card.sample_rate) // card.block_length,
+        "SPEECHRNN_SMOOTHING": card.smoothing_blocks,
+        "SPEECHRNN_REFRACTORY": card.refractory_blocks,
+        "SPEECHRNN_TAIL_BLOCKS": card.tail_blocks,
     }
 
 

@@ -10,8 +10,8 @@ from onnx import numpy_helper
 
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.model import Model
-from speechrnn.training.config import FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
+from speechrnn.training.config import HOPS_PER_BLOCK, FrontEndConfig, NetworkConfig
+from speechrnn.training.front_end import FrontEnd
 from speechrnn.training.network import CausalConvolution, Network
 
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
@@ -159,7 +159,7 @@ def read(model: Model) -> Weights:
         raise graph.refuse("its model card describes no network that this release knows") from None
     if front.n_fft < 4 or front.n_fft & (front.n_fft - 1):
         raise ModelError(f"{model.path}: its n_fft is {front.n_fft}: the C program needs a power of two")
-    if card.block_length != HOPS_PER_BLOCK * front.hop_length:
+    if card.block_length != front.block_length:
         raise graph.refuse(f"its blocks of {card.block_length} samples aren't {HOPS_PER_BLOCK} hops")
 
     convolutions, bands = [], front.n_mels

@@ -93,8 +93,8 @@ def with_thresholds(
         streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
     heard = [*streams, *hear(spotter, others)]
     if threshold is not None:
-        return thresholds.same(model, heard, threshold)
-    return thresholds.choose(model, heard, target, lowest)
+        return thresholds.same(model.card, heard, threshold)
+    return thresholds.choose(model.card, heard, target, lowest)
 
 
 def _calibration(found: Fit) -> dict[str, Any]:

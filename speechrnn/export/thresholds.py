@@ -1,9 +1,9 @@
 """Posteriors of validation streams in, a threshold for each word out.
 
 The words share the false accepts that are allowed. Which word gets how many is solved exactly: each word's misses,
-wrong detections and false accepts are counted at every threshold of a grid, by the spotter with this threshold for all
+wrong detections and false accepts are counted at every threshold of a grid, by the detector with this threshold for all
 words, and of all ways to choose one for each word the best is found by dynamic programming over the false accepts
-spent. The spotter then counts anew with what was chosen, since words can be in each other's way.
+spent. The detector then counts anew with what was chosen, since words can be in each other's way.
 
 False accepts are rare, and a threshold that avoids just those that happened promises too much. So the choice is also
 made on each half of the sound and counted on the other.
@@ -18,10 +18,9 @@ import numpy as np
 from rich.progress import track
 
 from speechrnn.card import Card
+from speechrnn.decision import Detector
 from speechrnn.errors import InputError
-from speechrnn.model import Model
 from speechrnn.scoring import Heard, Label, Score, judge
-from speechrnn.spotter import Spotter
 from speechrnn.terminal import plain_console
 
 # Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: a word that is only half heard was often
@@ -38,7 +37,7 @@ class Choice:
     crossed: Score | None  # chosen on one half of the sound, counted on the other, both ways; None if that can't be
 
 
-def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = THRESHOLDS[0]) -> Choice:
+def choose(card: Card, streams: Sequence[Heard], rate: float, lowest: float = THRESHOLDS[0]) -> Choice:
     """The thresholds with the fewest misses and wrong words, and at most `rate` false accepts per hour in all streams.
 
     None of them is below `lowest`, which must be at most the last of THRESHOLDS.
@@ -48,9 +47,9 @@ def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = 
     InputError
         if no thresholds of the grid have so few
     """
-    halves = split(model.card, streams)
+    halves = split(card, streams)
     counted = {
-        threshold: [judge(Spotter(model, threshold=threshold), half) for half in halves]
+        threshold: [judge(Detector(card, threshold=threshold), half) for half in halves]
         for threshold in track(
             [threshold for threshold in THRESHOLDS if threshold >= lowest],
             "trying thresholds",
@@ -64,16 +63,16 @@ def choose(model: Model, streams: Sequence[Heard], rate: float, lowest: float = 
         thresholds = allocate(whole, spent)
         if thresholds is None:
             break
-        score = judge(Spotter(model, thresholds=thresholds), streams)
+        score = judge(Detector(card, thresholds=thresholds), streams)
         if score.false_accepts <= allowed:
-            return Choice(thresholds, score, _crossed(model, counted, halves, rate))
+            return Choice(thresholds, score, _crossed(card, counted, halves, rate))
     raise InputError(f"--target-fa {rate:g}: more false accepts than that at every threshold: allow more")
 
 
-def same(model: Model, streams: Sequence[Heard], threshold: float) -> Choice:
+def same(card: Card, streams: Sequence[Heard], threshold: float) -> Choice:
     """One threshold for all words: fewer numbers to fit to few false accepts."""
-    chosen = dict.fromkeys(model.card.words, threshold)
-    return Choice(chosen, judge(Spotter(model, thresholds=chosen), streams), None)
+    chosen = dict.fromkeys(card.words, threshold)
+    return Choice(chosen, judge(Detector(card, thresholds=chosen), streams), None)
 
 
 def _allowed(rate: float, streams: Sequence[Heard]) -> int:
@@ -82,7 +81,7 @@ def _allowed(rate: float, streams: Sequence[Heard]) -> int:
 
 
 def _crossed(
-    model: Model, counted: Mapping[float, Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
+    card: Card, counted: Mapping[float, Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
 ) -> Score | None:
     whole = Score()
     for own, other in ((0, 1), (1, 0)):
@@ -90,7 +89,7 @@ def _crossed(
         thresholds = allocate(scores, _allowed(rate, halves[own]))
         if thresholds is None:
             return None
-        whole += judge(Spotter(model, thresholds=thresholds), halves[other])
+        whole += judge(Detector(card, thresholds=thresholds), halves[other])
     return whole
 
 

@@ -21,14 +21,12 @@ from speechrnn.files import check_writable, write
 from speechrnn.inference import session
 from speechrnn.programs import report_errors
 from speechrnn.training import checkpoint
-from speechrnn.training.losses import SMOOTHING_BLOCKS
 from speechrnn.training.network import Recognizer
 
 TOLERANCE = 1e-5
-THRESHOLD, HYSTERESIS, REFRACTORY_SECONDS = 0.8, 0.5, 0.5  # of the decision, for the model card
 
 
-def model_card(model: Recognizer, content: dict[str, Any], threshold: float = THRESHOLD) -> card.Card:
+def model_card(model: Recognizer, content: dict[str, Any], threshold: float = card.THRESHOLD) -> card.Card:
     """The card of a checkpoint."""
     config = model.config
     words = tuple(label for label in model.labels if label not in (corpus.UNKNOWN, card.SILENCE))
@@ -45,10 +43,10 @@ def model_card(model: Recognizer, content: dict[str, Any], threshold: float = TH
         front_end=asdict(config.front_end),
         network=asdict(config.network),
         tail_seconds=config.tail_seconds,
-        smoothing_seconds=SMOOTHING_BLOCKS * model.block_length / SAMPLE_RATE,
+        smoothing_seconds=card.SMOOTHING_BLOCKS * model.block_length / SAMPLE_RATE,
         thresholds=dict.fromkeys(words, threshold),
-        hysteresis=HYSTERESIS,
-        refractory_seconds=REFRACTORY_SECONDS,
+        hysteresis=card.HYSTERESIS,
+        refractory_seconds=card.REFRACTORY_SECONDS,
         training_data=config.data.sources,
         figures=figures,
     )
@@ -81,7 +79,7 @@ def parity(model: Recognizer, graph: bytes, trials: int = 12, seed: int = 0) -> 
     return worst
 
 
-def export(checkpoint_path: Path, model_path: Path, threshold: float = THRESHOLD) -> float:
+def export(checkpoint_path: Path, model_path: Path, threshold: float = card.THRESHOLD) -> float:
     """Write the ONNX file of a checkpoint; returns the parity error.
 
     Raises
@@ -111,7 +109,7 @@ def main(
     model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="the ONNX file to write")],
     threshold: Annotated[
         float, typer.Option(min=0.01, max=1.0, help="Posterior from which a word is detected in a stream")
-    ] = THRESHOLD,
+    ] = card.THRESHOLD,
 ) -> None:
     """Turn a checkpoint into one ONNX file, checked against torch before it is written.
 

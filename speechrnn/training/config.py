@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
+from speechrnn.card import TAIL_SECONDS, whole_blocks
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.names import file_name
 from speechrnn.text import has_control
 from speechrnn.training import toml_files
 from speechrnn.training.bounds import Between, Bounded, Probability, Share, Weight, shown
 
+HOPS_PER_BLOCK = 2  # a block is what a network answers
 STREAMABLE = ("gru", "lstm", "rnn")  # cells that only look back
 
 
@@ -44,6 +46,11 @@ class FrontEndConfig(Bounded):
         if self.f_min >= self.f_max:
             raise ConfigError(f"front_end: f_min {self.f_min:g} must be below f_max {self.f_max:g}")
         super().__post_init__()
+
+    @property
+    def block_length(self) -> int:
+        """Samples in a block."""
+        return HOPS_PER_BLOCK * self.hop_length
 
 
 @dataclass(frozen=True)
@@ -230,7 +237,7 @@ class Config(Bounded):
 
     name: str = "model"
     # digital silence after a clip, so that a word at its very end is heard out
-    tail_seconds: Annotated[float, Between(0.0, 10.0)] = 0.4
+    tail_seconds: Annotated[float, Between(0.0, 10.0)] = TAIL_SECONDS
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -260,6 +267,11 @@ class Config(Bounded):
             raise ConfigError("train.consistency: needs augment.twins = true")
         if self.augment.twins and self.train.batch_size % 2:
             raise ConfigError("train.batch_size: must be even with augment.twins")
+
+    @property
+    def tail_samples(self) -> int:
+        """Samples of the digital silence after a clip: whole blocks, as many as `Card.tail_blocks`."""
+        return whole_blocks(self.tail_seconds, self.front_end.block_length) * self.front_end.block_length
 
     def to_dict(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))

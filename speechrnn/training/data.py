@@ -19,7 +19,6 @@ from speechrnn.evaluation import corpus
 from speechrnn.model import Sound
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
-from speechrnn.training.front_end import HOPS_PER_BLOCK
 from speechrnn.training.hints import NO_HINTS, Hints
 from speechrnn.training.sequences import Sequences
 from speechrnn.training.sounds import CLIP_SAMPLES, LongClips, Progress, Sounds, loudest_second
@@ -38,8 +37,7 @@ def sequences(config: Config, sounds: Sounds, labels: Sequence[str]) -> Sequence
         return None
     if not {corpus.UNKNOWN, corpus.SILENCE} <= set(labels):
         raise ConfigError("stream.rows: a stream needs _unknown_ and _silence_ among the labels: set it to 0")
-    block_length = HOPS_PER_BLOCK * config.front_end.hop_length
-    return Sequences(config.stream, sounds, labels, Augment(config.augment), block_length)
+    return Sequences(config.stream, sounds, labels, Augment(config.augment), config.front_end.block_length)
 
 
 def part(batch: Batch, process: int, processes: int) -> Batch:
@@ -82,7 +80,7 @@ class TrainingData(Dataset):
         self.augment = Augment(config.augment)
         self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
         self.posteriors: Tensor | None = None  # of teachers, for the clips of the folder itself [own clips, labels]
-        self.block_length = HOPS_PER_BLOCK * config.front_end.hop_length
+        self.block_length = config.front_end.block_length
         self.sequences = sequences(config, self.sounds, labels)
         words = [w for w, label in self.sounds.label_of.items() if label not in (corpus.UNKNOWN, corpus.SILENCE)]
         self.clips_per_word = round(np.mean([len(self.sounds.by_word[w]) for w in words]))
@@ -131,7 +129,7 @@ class TrainingData(Dataset):
         size = self.clips_per_batch
         rng = np.random.default_rng((self.config.train.seed, self.epoch, index))
         chosen = self.order[index * size : (index + 1) * size]
-        tail = int(self.config.tail_seconds * SAMPLE_RATE)
+        tail = self.config.tail_samples
         length = CLIP_SAMPLES + tail
         if rng.random() < self.config.augment.long_batch_probability:
             length += int(rng.uniform(0, SAMPLE_RATE)) // self.block_length * self.block_length
@@ -213,18 +211,14 @@ def validation_clips(folder: str, labels: Sequence[str]) -> list[corpus.Clip]:
     return corpus.evaluation_clips(folder, labels, "validation")
 
 
-def evaluation_tensors(
-    clips: Sequence[corpus.Clip], labels: Sequence[str], tail_seconds: float
-) -> tuple[Tensor, Tensor]:
-    """Clips of one second followed by the tail of digital silence [clips, samples], and their labels [clips]."""
-    sounds = clip_tensor([clip.sound() for clip in clips], tail_seconds)
+def evaluation_tensors(clips: Sequence[corpus.Clip], labels: Sequence[str], tail: int) -> tuple[Tensor, Tensor]:
+    """Clips of one second followed by `tail` samples of digital silence [clips, samples], and their labels [clips]."""
+    sounds = clip_tensor([clip.sound() for clip in clips], tail)
     return sounds, torch.tensor([labels.index(c.label) for c in clips])
 
 
-def clip_tensor(sounds: Sequence[Sound], tail_seconds: float) -> Tensor:
-    """The loudest second of each sound, followed by the tail [sounds, samples]."""
-    tail = int(tail_seconds * SAMPLE_RATE)
-
+def clip_tensor(sounds: Sequence[Sound], tail: int) -> Tensor:
+    """The loudest second of each sound, followed by `tail` samples of digital silence [sounds, samples]."""
     long_clips = LongClips()
 
     def padded(sound: Sound) -> np.ndarray:

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.config import FrontEndConfig
 
-HOPS_PER_BLOCK = 2  # a block is what a network answers
-
 
 class FrontEnd(nn.Module):
     """Log-mel frames of the sound heard so far.

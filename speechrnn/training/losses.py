@@ -1,7 +1,7 @@
 """What training makes small: of clips, of streams block by block, of their words, and of their false alarms.
 
 A decision is made at one moment, so clips, words and alarms are judged at one moment each (max-pooling, Sun et al.
-2016, arXiv:1705.02411): where the smoothed posterior speaks most clearly, as `spotter.clearest` takes it.
+2016, arXiv:1705.02411): where the smoothed posterior speaks most clearly, as `decision.clearest` takes it.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.evaluation import corpus
 
-SMOOTHING_BLOCKS = 5  # over which the posterior is averaged before a decision: 0.1 s
 ALARM_BLOCKS = 60  # a false alarm may be looked for in each stretch of 1.2 s
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechrnn.training.config import Config, FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import HOPS_PER_BLOCK, FrontEnd
+from speechrnn.training.config import HOPS_PER_BLOCK, Config, FrontEndConfig, NetworkConfig
+from speechrnn.training.front_end import FrontEnd
 from speechrnn.training.peer import Peer
 from speechrnn.training.whisper import Whisper
 from speechrnn.training.whole_clip import WholeClip
@@ -135,7 +135,7 @@ class Recognizer(nn.Module):
     @property
     def block_length(self) -> int:
         """Samples in a block."""
-        return HOPS_PER_BLOCK * self.config.front_end.hop_length
+        return self.config.front_end.block_length
 
     @property
     def state_size(self) -> int:

@@ -8,7 +8,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.evaluation import corpus
 from speechrnn.training import bc_resnet, checkpoint
@@ -64,9 +63,12 @@ class Teachers:
             heard.append(bc_resnet.mapped(words, self.labels, silence).clamp(min=1e-8).log())
         return torch.stack(heard).mean(0).softmax(1)
 
-    def of_clips(self, clips: np.ndarray, tail_seconds: float, progress: Progress) -> Tensor:
-        """What they hear in clips as they were recorded, int16 [clips, CLIP_SAMPLES]: [clips, labels] on the CPU."""
-        found, tail = [], int(tail_seconds * SAMPLE_RATE)
+    def of_clips(self, clips: np.ndarray, tail: int, progress: Progress) -> Tensor:
+        """Their posterior of clips as they were recorded, int16 [clips, CLIP_SAMPLES]: [clips, labels] on the CPU.
+
+        Each clip is followed by `tail` samples of digital silence.
+        """
+        found = []
         for start in range(0, len(clips), TEACHERS_CLIPS):
             sounds = torch.from_numpy(clips[start : start + TEACHERS_CLIPS]).to(self.device).float() / 32768.0
             found.append(self.posterior(F.pad(sounds, (0, tail))).cpu())
@@ -111,7 +113,7 @@ def stream_loss(
     of_blocks, of_words, of_alarms = shares(fabric, *counts) if fabric else (1.0, 1.0, 1.0)
     loss = of_blocks * blocks.mean()
     if len(words):
-        length = (CLIP_SAMPLES + int(config.tail_seconds * SAMPLE_RATE)) // model.block_length
+        length = (CLIP_SAMPLES + config.tail_samples) // model.block_length
         heard = word_logits(posterior, words[:, :2], length, model.labels)
         smoothing = config.train.label_smoothing
         loss = loss + of_words * F.cross_entropy(heard, words[:, 2], label_smoothing=smoothing)

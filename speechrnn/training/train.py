@@ -202,13 +202,13 @@ class Run:
                 teaching = bar.add_task("teachers", total=None)
                 self.data.posteriors = self.objective.teachers.of_clips(
                     self.data.sounds.clips[: self.data.sounds.own_clips],
-                    self.config.tail_seconds,
+                    self.config.tail_samples,
                     lambda done, total: bar.update(teaching, completed=done, total=total),
                 )
             if not self.first:
                 return
             self.validation = [
-                self.fabric.to_device(t) for t in evaluation_tensors(held_out, self.labels, self.config.tail_seconds)
+                self.fabric.to_device(t) for t in evaluation_tensors(held_out, self.labels, self.config.tail_samples)
             ]
             self.validation_streams = [self.fabric.to_device(t) for t in self.data.validation_sequences()]
         parameters = sum(p.numel() for p in self.recognizer.parameters())

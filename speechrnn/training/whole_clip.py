@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from speechrnn.training.front_end import HOPS_PER_BLOCK
+from speechrnn.training.config import HOPS_PER_BLOCK
 
 
 class WholeClip(nn.Module, ABC):

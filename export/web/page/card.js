@@ -98,6 +98,18 @@ export function readCard(file) {
   return card;
 }
 
+/** The whole number of blocks that is closest to a time; of two as close, the even one, as Python rounds. */
+export function wholeBlocks(card, seconds) {
+  const blocks = (seconds * card.sample_rate) / card.block_length, floor = Math.floor(blocks), rest = blocks - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}
+
+/** How many zeros end a sound: they fill the last block, `rest` samples of which are there, and the tail after it. */
+export function endingLength(card, rest) {
+  return ((card.block_length - (rest % card.block_length)) % card.block_length)
+    + wholeBlocks(card, card.tail_seconds) * card.block_length;
+}
+
 function isName(label) {
   return typeof label === "string" && label.trim() === label && label !== "" && label.length <= LONGEST_LABEL
     && !CONTROL.test(label);

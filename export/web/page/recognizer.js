@@ -1,7 +1,7 @@
 // An ONNX file and its card; sound at 16 kHz flows in, posteriors flow out. onnxruntime-web runs the graph, as WASM.
 
 import * as runtime from "./runtime/ort.wasm.min.mjs";
-import { ModelError, readCard } from "./card.js";
+import { ModelError, endingLength, readCard } from "./card.js";
 
 const PIECE_BLOCKS = 50; // long sound runs through the graph in pieces of this, so that the page can draw between them
 
@@ -67,8 +67,7 @@ class Stream {
 
   /** What ends a sound: zeros that fill the last block, and the model's tail of digital silence after it. */
   ending() {
-    const block = this.card.block_length, fill = (block - (this.rest.length % block)) % block;
-    return new Float32Array(fill + Math.round(this.card.tail_seconds * this.card.sample_rate));
+    return new Float32Array(endingLength(this.card, this.rest.length));
   }
 
   async #run(samples) {

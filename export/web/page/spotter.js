@@ -1,16 +1,11 @@
-// Posteriors flow in, detections flow out: the decision of speechrnn/spotter.py with the card's settings.
+// Posteriors flow in, detections flow out: the decision of speechrnn/decision.py with the card's settings.
 //
 // A word is detected in the block where its smoothed posterior reaches its threshold. It can fire again when the
 // posterior has fallen below `hysteresis` times the threshold; for `refractory_seconds` after a detection nothing fires.
 // The `probability` of a detection is the posterior that reached the threshold; its `peak` rises until that time is over.
 
+import { wholeBlocks } from "./card.js";
 import { NearMisses } from "./near_misses.js";
-
-/** Python's round(): halves go to the even neighbour. */
-function round(value) {
-  const floor = Math.floor(value), rest = value - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
-}
 
 export class Spotter {
   /**
@@ -18,12 +13,11 @@ export class Spotter {
    * @param threshold - of all words, in (0, 1]; undefined for the card's
    */
   constructor(card, threshold) {
-    const blockSeconds = card.block_length / card.sample_rate;
     this.card = card;
     this.words = card.words;
     this.columns = card.words.map((word) => card.labels.indexOf(word));
-    this.window = Math.max(1, round(card.smoothing_seconds / blockSeconds)); // blocks
-    this.refractory = round(card.refractory_seconds / blockSeconds); // blocks
+    this.window = Math.max(1, wholeBlocks(card, card.smoothing_seconds)); // blocks
+    this.refractory = wholeBlocks(card, card.refractory_seconds); // blocks
     this.reset();
     this.setThreshold(threshold);
   }

@@ -1,4 +1,4 @@
-/* ---- Probabilities to detections: what speechrnn/spotter.py does ------------------------------------------------- */
+/* ---- Probabilities to detections: what speechrnn/decision.py does ------------------------------------------------ */
 
 /* @labels@ */
 
