@@ -13,8 +13,9 @@ import typer
 from rich.table import Table
 
 from speechrnn.errors import InputError
-from speechrnn.export.comparison import ClipsOption, PartitionOption
-from speechrnn.export.quantize import Weights, exports
+from speechrnn.export.options import ClipsOption, PartitionOption
+from speechrnn.export.precision import Weights
+from speechrnn.export.quantize import exports
 from speechrnn.files import check_free, write
 from speechrnn.model import Model
 from speechrnn.programs import OverwriteOption, report_errors

@@ -2,7 +2,7 @@
 
 import typer
 
-from speechrnn.export.calibrate import main
+from speechrnn.cli.calibrate import calibrate as main
 
 if __name__ == "__main__":
     typer.run(main)

@@ -2,7 +2,7 @@
 
 import typer
 
-from speechrnn.export.quantize import main
+from speechrnn.cli.quantize import quantize as main
 
 if __name__ == "__main__":
     typer.run(main)

@@ -2,7 +2,7 @@
 
 import typer
 
-from speechrnn.export.to_c import main
+from speechrnn.cli.to_c import to_c as main
 
 if __name__ == "__main__":
     typer.run(main)

@@ -118,7 +118,7 @@ class Model:
         except UnicodeDecodeError:
             raise ModelError(f"{self.path}: its model card is not UTF-8: export the model again") from None
         if card.METADATA_KEY not in metadata:
-            raise ModelError(f"{self.path}: carries no speechrnn model card: make it with python -m export.to_onnx")
+            raise ModelError(f"{self.path}: carries no speechrnn model card: make it with speechrnn export")
         described = card.from_json(metadata[card.METADATA_KEY], str(self.path))
         self._check_graph(loaded, described)
         self._try_out(loaded, described, options)

@@ -61,20 +61,20 @@ def report_errors() -> Iterator[None]:
 
 
 LIGHT = ("numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "rich")  # what speechrnn itself depends on
-PLOT = ("matplotlib", "PIL")  # what its extra "plot" brings; "train" brings all others
+EXTRAS = {"matplotlib": "plot", "PIL": "plot", "onnx": "export"}  # which extra brings what; "train" brings all others
 
 
 def missing_package(error: ImportError) -> str | None:
     """What to install, in one line, if a package of others is missing or can't be used; None if it is one of ours."""
     package = (error.name or "").partition(".")[0]
-    if package in ("", "speechrnn", "export", "data_scripts"):
+    if package in ("", "speechrnn", "export", "data_scripts", "benchmarks"):
         return None
     reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
     if package in LIGHT:
         return f"this needs {package}{reason}: pip install {package}"
     from speechrnn.installation import install_command
 
-    return f"this needs {package}{reason}: {install_command('plot' if package in PLOT else 'train')}"
+    return f"this needs {package}{reason}: {install_command(EXTRAS.get(package, 'train'))}"
 
 
 def start_module() -> None:

@@ -20,7 +20,8 @@ import speechrnn
 from speechrnn import timing
 from speechrnn.cli import bench
 from speechrnn.cli.bench import recurrent_stack
-from speechrnn.export import quantize, to_onnx
+from speechrnn.cli.quantize import quantize as quantize_verb
+from speechrnn.export import to_onnx
 
 TEXTS = {"model", "processor", "onnxruntime", "weights"}
 FIGURES = {
@@ -60,7 +61,7 @@ def test_the_reference_is_a_recurrent_stack_of_the_size_that_was_asked_for(cell)
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    assert run(speechrnn.load().path, path, start=lambda: typer.run(quantize.main)).returncode == 0
+    assert run(speechrnn.load().path, path, start=lambda: typer.run(quantize_verb)).returncode == 0
     return path
 
 

@@ -27,7 +27,7 @@ from speechrnn import decision
 from speechrnn.evaluation.corpus import evaluation_clips
 from speechrnn.evaluation.streams import make_stream
 from speechrnn.export import c_compiled, c_source, c_weights, to_c, to_onnx
-from speechrnn.export.c_source import Precision
+from speechrnn.export.precision import Precision
 from speechrnn.model import Model
 
 pytestmark = pytest.mark.usefixtures("one_thread")

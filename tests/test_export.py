@@ -17,6 +17,7 @@ from test_model import sound
 from test_network import recognizer
 
 import speechrnn
+from export import to_onnx as command
 from speechrnn import card
 from speechrnn.errors import ModelError
 from speechrnn.export import to_onnx
@@ -158,7 +159,7 @@ def test_the_command_says_how_close_it_is(tmp_path, trained):
 
 
 def export_command(*arguments):
-    return run(*arguments, start=lambda: typer.run(to_onnx.main))
+    return run(*arguments, start=lambda: typer.run(command.main))
 
 
 def refused(shown, *names):

@@ -20,7 +20,7 @@ from test_cli import command, run
 
 import speechrnn
 from speechrnn import audio
-from speechrnn.export import quantize
+from speechrnn.cli.quantize import quantize as quantize_verb
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "export" / "examples"
@@ -89,7 +89,7 @@ def test_the_example_follows_the_card(recording, tmp_path, case):
 
 def test_the_example_takes_a_smaller_file(recording, tmp_path):
     argv = speechrnn.load().path, tmp_path / "int8.onnx"
-    assert run(*argv, start=lambda: typer.run(quantize.main)).returncode == 0
+    assert run(*argv, start=lambda: typer.run(quantize_verb)).returncode == 0
     assert len(same_words(tmp_path / "int8.onnx", recording)) >= 3
 
 

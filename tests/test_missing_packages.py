@@ -50,7 +50,7 @@ def commands():
 NEED_NOTHING = {  # but the light dependencies, for their --help at least
     *("data_scripts.beds", "data_scripts.check", "data_scripts.download", "data_scripts.kinds"),
     *("data_scripts.make_stream", "data_scripts.suspects", "data_scripts.synthesize", "data_scripts.validate"),
-    *("benchmarks.command_line", "export.web"),
+    *("benchmarks.command_line", "export.web", "export.to_onnx", "export.calibrate", "export.quantize", "export.to_c"),
 }
 
 
@@ -82,7 +82,10 @@ def test_a_command_says_what_to_install_in_one_line(light):
         assert shown.returncode == 2, (name, shown.stderr)
         (line,) = shown.stderr.splitlines()
         assert line.startswith("speechrnn: this needs "), (name, line)
-        assert line.endswith((f": {install_command('train')}", f": {install_command('plot')}")), (name, line)
+        assert line.endswith(tuple(f": {install_command(extra)}" for extra in ("train", "plot", "export"))), (
+            name,
+            line,
+        )
         assert shown.stdout == ""
 
 
@@ -95,7 +98,7 @@ def test_a_command_that_needs_no_more_shows_its_help(light):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), "needs onnx: {train}"),
+        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), "needs onnx: {export}"),
         (ModuleNotFoundError("...", name="torch.utils"), "needs torch: {train}"),
         (ModuleNotFoundError("...", name="matplotlib.figure"), "needs matplotlib: {plot}"),
         (ModuleNotFoundError("...", name="PIL"), "needs PIL: {plot}"),
@@ -104,7 +107,7 @@ def test_a_command_that_needs_no_more_shows_its_help(light):
     ],
 )
 def test_what_is_missing_is_named_with_what_brings_it(error, line):
-    commands = {extra: install_command(extra) for extra in ("train", "plot")}
+    commands = {extra: install_command(extra) for extra in ("train", "plot", "export")}
     assert missing_package(error) == f"this {line.format(**commands)}"
 
 

@@ -33,7 +33,8 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other rules f
 def commands():
     """Every command line that there is: its name, and what typer makes of it."""
     for verb in VERBS:
-        yield f"speechrnn {verb}", getattr(importlib.import_module(f"speechrnn.cli.{verb}"), verb)
+        name = verb.replace("-", "_")
+        yield f"speechrnn {verb}", getattr(importlib.import_module(f"speechrnn.cli.{name}"), name)
     for package in (export, export.web, benchmarks, data_scripts, speechrnn.training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             file = Path(package.__path__[0]) / f"{module.name.rpartition('.')[2]}.py"

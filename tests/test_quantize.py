@@ -21,9 +21,10 @@ from test_network import recognizer
 
 import speechrnn
 from benchmarks import family
+from export import quantize as program
 from speechrnn import audio
 from speechrnn.export import comparison, quantize, to_onnx
-from speechrnn.export.quantize import Weights
+from speechrnn.export.precision import Weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,7 +37,7 @@ def tensors(proto):
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
 
 
-def command(*arguments, module=quantize):
+def command(*arguments, module=program):
     return run(*arguments, start=lambda: typer.run(module.main))
 
 

@@ -74,7 +74,7 @@ for name in set(names) - {"speechrnn.training"}:
 """
     names = python(REFUSE + imports).stdout.split()
     assert {f"speechrnn.{name}" for name in ("model", "audio", "pictures", "spotter", "scoring")} <= set(names)
-    assert {f"speechrnn.cli.{verb}" for verb in VERBS_OF_THE_COMMAND} <= set(names)
+    assert {f"speechrnn.cli.{verb.replace('-', '_')}" for verb in VERBS_OF_THE_COMMAND} <= set(names)
 
 
 def test_every_verb_of_the_runtime_works_without_torch(folder):

@@ -10,7 +10,8 @@ from test_web_modules import by_node
 import speechrnn
 from speechrnn import recordings
 from speechrnn.export import c_weights
-from speechrnn.export.c_source import Precision, program
+from speechrnn.export.c_source import program
+from speechrnn.export.precision import Precision
 from speechrnn.training.config import Config
 
 RATE, BLOCK = 16_000, 320

@@ -30,8 +30,9 @@ from test_network import SMALL, recognizer
 
 import speechrnn
 from speechrnn import files
-from speechrnn.export import c_compiled, c_weights, to_c, to_onnx
-from speechrnn.export.c_source import Precision
+from speechrnn.cli.to_c import to_c as to_c_verb
+from speechrnn.export import c_compiled, c_weights, to_onnx
+from speechrnn.export.precision import Precision
 from speechrnn.training import config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -146,7 +147,7 @@ def test_sums_of_integers_stay_within_32_bits(tmp_path):
 
 
 def to_c_command(*arguments):
-    return run(*arguments, start=lambda: typer.run(to_c.main))
+    return run(*arguments, start=lambda: typer.run(to_c_verb))
 
 
 def test_the_command_writes_three_files_and_says_what_they_need(small, tmp_path):

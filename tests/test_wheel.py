@@ -114,7 +114,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"speechrnn"}
     source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "speechrnn").rglob("*") if path.is_file()}
     packed = {name for name in names if name.startswith("speechrnn/")}
-    assert packed == {name for name in source if "__pycache__" not in name}
+    examples = {f"speechrnn/examples/{path.name}" for path in (ROOT / "examples").iterdir()}
+    assert packed == {name for name in source if "__pycache__" not in name} | examples
     assert {"speechrnn/py.typed", "speechrnn/models/gru-12.onnx", "speechrnn/models/gru-12-small.onnx"} <= packed
     assert not [name for name in packed if re.search(r"(^|/)(tests?|data_scripts)/", name)]
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "ATTRIBUTION.md"}

@@ -13,6 +13,7 @@ GROUPS = {  # as `speechrnn --help` shows them
     "Use": ("listen", "spot", "classify", "info", "devices", "doctor", "plot"),
     "Measure": ("evaluate", "score", "validate", "bench"),
     "Train": ("train",),
+    "Deploy": ("export", "calibrate", "quantize", "to-c"),
 }
 VERBS = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
 

@@ -81,4 +81,4 @@ def train(
         run = Run(chosen, folder, resume, plain_console())
         run.fit()
         if run.first:
-            typer.echo(f"export it: python -m export.to_onnx {run.best} {chosen.name}.onnx")
+            typer.echo(f"export it: speechrnn export {run.best} -o {chosen.name}.onnx")

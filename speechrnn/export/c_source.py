@@ -1,17 +1,17 @@
-"""Weights in, the text of the C program out: the sources in export/c joined, with the numbers as constant arrays."""
+"""Weights in, the text of the C program out: the sources in c/ joined, with the numbers as constant arrays."""
 
 import math
 import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
 from speechrnn.card import Card
 from speechrnn.export.c_weights import GATES, Matrix, Weights
+from speechrnn.export.precision import Precision
 from speechrnn.training.config import HOPS_PER_BLOCK
 
 SOURCES = Path(__file__).with_name("c")
@@ -41,13 +41,6 @@ USAGE = """\
         if (speechrnn_decide(&state, probabilities, &detection))
             ... speechrnn_labels[detection.label] was said ...
     }"""
-
-
-class Precision(StrEnum):
-    """How the matrices are stored. Biases, the first convolution and the depthwise ones are float32 in any case."""
-
-    float32 = "float32"
-    int8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -132,7 +125,7 @@ def program(weights: Weights, card: Card, precision: Precision, source: str) -> 
 
 
 def _source(name: str, **texts: str) -> str:
-    """A file of export/c; each comment /* @key@ */ in it becomes the text of that name."""
+    """A file of c/; each comment /* @key@ */ in it becomes the text of that name."""
     text = (SOURCES / name).read_text(encoding="utf-8")
     for key, value in texts.items():
         assert f"/* @{key}@ */" in text, (name, key)
@@ -290,7 +283,7 @@ def _heading(card: Card, precision: Precision, source: str, constants: int, stat
     words = ", ".join(card.words)
     parts = [
         f"Finds words in sound, 20 ms at a time: {words}.",
-        f"Written by python -m export.to_c from {source} (network {card.name}). Don't edit it: export it again.",
+        f"Written by speechrnn to-c from {source} (network {card.name}). Don't edit it: export it again.",
         USAGE,
         f"Flash: {constants} bytes of constants ({precision.value} matrices) and less than {CODE_KILOBYTES} KB of code"
         " (by size, on a Cortex-M), besides expf, logf and tanhf of the C library. "

@@ -88,7 +88,7 @@ class _Graph:
         self._nodes = {node.output[0]: node for node in graph.node}
 
     def refuse(self, what: str) -> ModelError:
-        return ModelError(f"{self.path}: {what}: export it again with python -m export.to_onnx")
+        return ModelError(f"{self.path}: {what}: export it again with speechrnn export")
 
     def attributes(self, output: str, operator: str) -> dict[str, object]:
         """Of the node that gives `output`."""

@@ -1,4 +1,4 @@
-"""python -m export.quantize MODEL.onnx OUT.onnx: our ONNX file in, the same graph with smaller weights out.
+"""Our ONNX file in, the same graph with smaller weights out.
 
 Inputs, outputs, state and card stay what they are. Weight `X` of the network is stored as `X_int8` and `X_scale`, one
 scale for each output channel, and a Cast and a Mul in front give `X = X_int8 * X_scale` back; as float16 it is
@@ -14,21 +14,17 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import onnx
-import typer
 from onnx import TensorProto, helper, numpy_helper
 
 from speechrnn.card import METADATA_KEY, Card
 from speechrnn.errors import ModelError
-from speechrnn.export.comparison import ClipsOption, Comparison, PartitionOption, compare, labelled_sounds
-from speechrnn.files import check_writable, write
+from speechrnn.export.comparison import Comparison, compare, labelled_sounds
+from speechrnn.export.precision import Weights
 from speechrnn.model import Model
-from speechrnn.programs import report_errors
 
 LEAST_AGREEMENT = 0.995  # share of the clips that keep their label; below that nothing is written
 LARGEST = 127  # symmetric, without -128: no zero point is needed
@@ -37,13 +33,6 @@ CHANNEL_AXES = {  # of the weights that are stored smaller: their output channel
     r"(gru|lstm|rnn)_\d+_[WR]": 1,  # [direction, gates * hidden, in]
     r"output_weight": 1,  # [in, labels]
 }
-
-
-class Weights(StrEnum):
-    """How the weights are stored."""
-
-    int8 = "int8"
-    float16 = "float16"
 
 
 @dataclass(frozen=True)
@@ -169,27 +158,3 @@ def _figures(card: Card, kind: Weights, comparison: Comparison, clips: bool, par
         own[f"{partition}_accuracy" if partition else "accuracy"] = round(comparison.accuracy, 5)
     measured = {key: value for key, value in card.figures.items() if key not in own or "accuracy" in key}
     return own | ({"float32": measured} if measured else {})
-
-
-def main(
-    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="a float32 ONNX file of ours")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="the ONNX file to write")],
-    weights: Annotated[Weights, typer.Option(help="How the weights are stored")] = Weights.int8,
-    clips: ClipsOption = None,
-    partition: PartitionOption = None,
-) -> None:
-    """Store the weights of a model smaller; nothing is written if it then hears other words.
-
-    Example: python -m export.quantize model.onnx small.onnx --clips ../data/speech_commands --partition validation
-    """
-    with report_errors():
-        model = Model(model_path)
-        check_writable(out, "OUT", model.path, clips)
-        [made] = exports(model, [weights], clips, partition.value if partition else None)
-        write(out, made.content)
-        ratio = len(made.content) / model.path.stat().st_size
-        typer.echo(f"{out}: {len(made.content) / 1e6:.2f} MB, {ratio:.3f} of {model.path.name}; {made.comparison}")
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,25 +1,23 @@
-"""python -m export.to_onnx CHECKPOINT MODEL.onnx: a checkpoint in, one ONNX file with its model card out.
+"""A checkpoint in, one ONNX file with its model card out.
 
 Before the file is written, the graph must agree with torch on random lengths, batch sizes and splits into blocks.
 """
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
-import typer
 
 from speechrnn import card
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ModelError
 from speechrnn.evaluation import corpus
 from speechrnn.export.graph import build
-from speechrnn.files import check_writable, write
+from speechrnn.files import write
 from speechrnn.inference import session
-from speechrnn.programs import report_errors
 from speechrnn.training import checkpoint
 from speechrnn.training.network import Recognizer
 
@@ -102,25 +100,3 @@ def export(checkpoint_path: Path, model_path: Path, threshold: float = card.THRE
         raise ModelError(f"{checkpoint_path}: the ONNX graph differs from torch by {error:.1e}: nothing is written")
     write(model_path, graph)
     return error
-
-
-def main(
-    checkpoint_path: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="best.pt of a run folder")],
-    model_path: Annotated[Path, typer.Argument(metavar="MODEL", help="the ONNX file to write")],
-    threshold: Annotated[
-        float, typer.Option(min=0.01, max=1.0, help="Posterior from which a word is detected in a stream")
-    ] = card.THRESHOLD,
-) -> None:
-    """Turn a checkpoint into one ONNX file, checked against torch before it is written.
-
-    Example: python -m export.to_onnx runs/gru-12/best.pt model.onnx
-    """
-    with report_errors():
-        check_writable(model_path, "MODEL", checkpoint_path)
-        error = export(checkpoint_path, model_path, threshold)
-        size = model_path.stat().st_size
-        typer.echo(f"{model_path}: {size / 1e6:.2f} MB, probabilities within {error:.1e} of torch")
-
-
-if __name__ == "__main__":
-    typer.run(main)
