@@ -1,6 +1,5 @@
 """Weights in, the text of the C program out: the sources in c/ joined, with the numbers as constant arrays."""
 
-import math
 import re
 import textwrap
 from collections.abc import Iterable
@@ -189,19 +188,19 @@ def _front_end(tables: _Tables, weights: Weights) -> list[str]:
 def _convolutions(tables: _Tables, weights: Weights) -> str:
     matrices, rows, offset = [], [], 0
     for i, convolution in enumerate(weights.convolutions):
-        layer, name = convolution.layer, f"convolution_{i}"
+        name = f"convolution_{i}"
         height, width, _ = convolution.taps.shape
-        past, bands, inputs = layer.tail_shape
         taps = tables.array(f"{name}_taps", convolution.taps.ravel())
         bias = tables.array(f"{name}_bias", convolution.bias)
         mix = "NULL"
         if convolution.mix:
             matrices.append(tables.matrix(f"{name}_mix", convolution.mix))
             mix = f"&{name}_mix"
-        numbers = [inputs, layer.norm.num_features, height, height - past, bands, layer.output_bands, width]
-        numbers += [convolution.stride, int(layer.residual), offset]
+        numbers = [convolution.inputs, convolution.outputs, height, height - convolution.past]
+        numbers += [convolution.bands, convolution.output_bands, width]
+        numbers += [convolution.stride, int(convolution.residual), offset]
         rows.append(f"    {{{', '.join(map(str, numbers))}, {taps}, {mix}, {bias}}},")
-        offset += height * bands * inputs
+        offset += height * convolution.bands * convolution.inputs
     count = f"#define CONVOLUTIONS {len(rows)}"
     return "\n".join([*matrices, "", count, "static const convolution convolutions[CONVOLUTIONS] = {", *rows, "};"])
 
@@ -243,7 +242,7 @@ def _interface(card: Card) -> dict[str, int]:
 
 def _sizes(weights: Weights) -> dict[str, int]:
     """What the header defines for its own struct, and for the C file."""
-    front_end, network, last = weights.front_end, weights.network, weights.convolutions[-1].layer
+    front_end, network, last = weights.front_end, weights.network, weights.convolutions[-1]
     matrices = [c.mix for c in weights.convolutions if c.mix] + [weights.features, weights.output]
     matrices += [matrix for cell in weights.cells for matrix in (cell.input, cell.hidden)]
     return {
@@ -252,9 +251,9 @@ def _sizes(weights: Weights) -> dict[str, int]:
         "SPEECHRNN_SOUND": front_end.window_length + (HOPS_PER_BLOCK - 1) * front_end.hop_length,
         "SPEECHRNN_FFT": front_end.n_fft,
         "SPEECHRNN_BANDS": front_end.n_mels,
-        "SPEECHRNN_ROWS": sum(c.taps.shape[0] * math.prod(c.layer.tail_shape[1:]) for c in weights.convolutions),
-        "SPEECHRNN_CHANNELS": max(c.layer.tail_shape[-1] for c in weights.convolutions),
-        "SPEECHRNN_LAST_ROW": last.output_bands * last.norm.num_features,
+        "SPEECHRNN_ROWS": sum(c.taps.shape[0] * c.bands * c.inputs for c in weights.convolutions),
+        "SPEECHRNN_CHANNELS": max(c.inputs for c in weights.convolutions),
+        "SPEECHRNN_LAST_ROW": last.output_bands * last.outputs,
         "SPEECHRNN_FEATURES": network.features,
         "SPEECHRNN_LAYERS": network.layers,
         "SPEECHRNN_HIDDEN": network.hidden_size,
