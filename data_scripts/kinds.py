@@ -21,20 +21,20 @@ import soxr
 import typer
 from rich.table import Table
 
-from speechrnn import audio, recordings, scoring
+from speechrnn import audio
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
-from speechrnn.evaluation import corpus
+from speechrnn.evaluation import corpus, recordings, scoring
 from speechrnn.evaluation.data_folders import DATA, DataOption
 from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.recordings import Recording
 from speechrnn.evaluation.streams import make_stream, save
 from speechrnn.evaluation.validate import hear
 from speechrnn.files import check_writable, write
 from speechrnn.model import Model
 from speechrnn.programs import report_errors, say
 from speechrnn.progress import with_progress
-from speechrnn.recordings import Recording
 from speechrnn.spotter import Spotter
 from speechrnn.terminal import plain_console
 

@@ -1,13 +1,9 @@
 """Bars on stderr, where somebody looks and there is time to."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
 from speechrnn.terminal import plain_console
-
-if TYPE_CHECKING:
-    from speechrnn.recordings import Recording
 
 PROGRESS_FROM = 100  # files: fewer are done before a bar can be read
 
@@ -23,32 +19,3 @@ def with_progress(results: Iterable, count: int) -> Iterator:
     bar = Progress(console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
     with bar:
         yield from bar.track(results, total=count, description="classifying")
-
-
-class ListeningProgress:
-    """A bar on stderr, where somebody looks; it counts seconds of sound."""
-
-    def __init__(self, recordings: "Sequence[Recording]") -> None:
-        self._shown = sys.stderr.isatty()
-        if self._shown:
-            from rich.progress import Progress
-
-            from speechrnn.recordings import total_seconds
-
-            self._bar = Progress(
-                console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-            )
-            self._task = self._bar.add_task("listening", total=total_seconds(recordings))
-
-    def __enter__(self) -> "ListeningProgress":
-        if self._shown:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._shown:
-            self._bar.stop()
-
-    def advance(self, seconds: float) -> None:
-        if self._shown:
-            self._bar.advance(self._task, seconds)

@@ -21,13 +21,13 @@ from test_validate import little_of_everything, said
 
 import speechrnn
 from data_scripts import make_stream
-from speechrnn.calibration import tempered
 from speechrnn.cli.calibrate import calibrate as calibrate_verb
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip
+from speechrnn.evaluation.scoring import Heard, Label, Score, WordCounts, judge
 from speechrnn.export import calibrate, prior, quantize, temperature, thresholds
 from speechrnn.export.precision import Weights
-from speechrnn.scoring import Heard, Label, Score, WordCounts, judge
 from speechrnn.spotter import Spotter
 
 # the temperature

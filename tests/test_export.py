@@ -17,10 +17,10 @@ from test_model import sound
 from test_network import recognizer
 
 import speechrnn
-from export import to_onnx as command
 from speechrnn import card
 from speechrnn.errors import ModelError
 from speechrnn.export import to_onnx
+from speechrnn.export import to_onnx as command
 from speechrnn.export.graph import build
 from speechrnn.training import checkpoint
 from speechrnn.training.config import Config

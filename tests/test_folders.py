@@ -12,9 +12,9 @@ from test_audio import encoded, noise, tone
 from test_cli import run
 
 from data_scripts.check import check
-from speechrnn import audio, folders, media, recordings
+from speechrnn import audio, folders, media
 from speechrnn.errors import AudioError
-from speechrnn.evaluation import corpus
+from speechrnn.evaluation import corpus, recordings
 from speechrnn.evaluation.endpoints import takes
 from speechrnn.training.config import DataConfig
 from speechrnn.training.data import clip_tensor

@@ -13,8 +13,8 @@ from data_scripts import make_stream as script
 from speechrnn import audio
 from speechrnn.evaluation.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
 from speechrnn.evaluation.partition import partition
+from speechrnn.evaluation.scoring import read_labels
 from speechrnn.evaluation.streams import held_out_noise, make_stream, save
-from speechrnn.scoring import read_labels
 
 RATE = 16_000
 LABELS = task_labels("yes,no")

@@ -18,10 +18,10 @@ from test_network import recognizer
 import speechrnn
 from benchmarks import family
 from data_scripts import hints, make_stream, suspects, synthesize, teacher, validate
-from export import calibrate, quantize, to_c, to_onnx
 from export.web import build as page
 from speechrnn.cli.mirror import mirrored
 from speechrnn.errors import InputError
+from speechrnn.export import calibrate, quantize, to_c, to_onnx
 from speechrnn.training import average, config, reach
 from speechrnn.training.run_folder import RunFolder
 

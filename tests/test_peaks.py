@@ -33,8 +33,8 @@ from speechrnn.cli.listen import Listener
 from speechrnn.cli.spot import detections
 from speechrnn.cli.view import BAR_WIDTH, HOLD_SECONDS, View, WordBar
 from speechrnn.decision import Detection, smooth
+from speechrnn.evaluation.scoring import Heard, Label, judge
 from speechrnn.near_misses import GONE, NEAR
-from speechrnn.scoring import Heard, Label, judge
 from speechrnn.spotter import Spotter
 
 

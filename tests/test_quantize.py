@@ -21,9 +21,9 @@ from test_network import recognizer
 
 import speechrnn
 from benchmarks import family
-from export import quantize as program
 from speechrnn import audio
 from speechrnn.export import comparison, quantize, to_onnx
+from speechrnn.export import quantize as program
 from speechrnn.export.precision import Weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")

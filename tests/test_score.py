@@ -14,8 +14,8 @@ from test_cli import run
 
 from speechrnn.card import Card
 from speechrnn.evaluation.partition import partition
+from speechrnn.evaluation.scoring import Label, write_labels
 from speechrnn.model import Model
-from speechrnn.scoring import Label, write_labels
 
 RATE, BLOCK = 16_000, 320
 WORDS = ("yes", "no", "go")

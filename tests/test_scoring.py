@@ -11,7 +11,17 @@ from test_score import WORDS, FakeModel, spoken
 
 from speechrnn.decision import Detection
 from speechrnn.errors import InputError
-from speechrnn.scoring import HIT_SECONDS, Heard, Label, Score, det_curve, judge, read_labels, score, write_labels
+from speechrnn.evaluation.scoring import (
+    HIT_SECONDS,
+    Heard,
+    Label,
+    Score,
+    det_curve,
+    judge,
+    read_labels,
+    score,
+    write_labels,
+)
 from speechrnn.spotter import Spotter
 
 times = st.integers(0, 4000).map(lambda step: step / 64)  # sums of such numbers are exact

@@ -8,7 +8,7 @@ import pytest
 from test_web_modules import by_node
 
 import speechrnn
-from speechrnn import recordings
+from speechrnn.evaluation import recordings
 from speechrnn.export import c_weights
 from speechrnn.export.c_source import program
 from speechrnn.export.precision import Precision

@@ -14,8 +14,8 @@ from test_make_stream import TRAINING, VALIDATION
 
 import speechrnn
 from data_scripts import make_stream, validate
-from speechrnn.calibration import expected_calibration_error
 from speechrnn.evaluation import corpus, data_folders
+from speechrnn.evaluation.calibration import expected_calibration_error
 from speechrnn.evaluation.partition import partition
 from speechrnn.training import config
 

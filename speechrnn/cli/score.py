@@ -14,11 +14,10 @@ from speechrnn.errors import InputError
 from speechrnn.evaluation.tables import score_figures, share_of
 from speechrnn.files import check_writable
 from speechrnn.programs import ModelOption, report_errors
-from speechrnn.progress import ListeningProgress
 
 if TYPE_CHECKING:
-    from speechrnn.recordings import IntervalAccuracy
-    from speechrnn.scoring import Score
+    from speechrnn.evaluation.recordings import IntervalAccuracy
+    from speechrnn.evaluation.scoring import Score
 
 
 SURE = 0.8  # a posterior from which people take a word for certain
@@ -66,9 +65,10 @@ def score(
             from speechrnn import pictures
 
             pictures.kind(picture)
-        from speechrnn import scoring
+        from speechrnn.evaluation import scoring
+        from speechrnn.evaluation.listening import ListeningProgress
+        from speechrnn.evaluation.recordings import IntervalAccuracy, hear, interval_accuracy, read, sound_files
         from speechrnn.model import Model
-        from speechrnn.recordings import IntervalAccuracy, hear, interval_accuracy, read, sound_files
 
         found = [read(path, labels, no_labels) for path in sound_files(recordings, held_out)]
         if not found:

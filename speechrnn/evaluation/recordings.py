@@ -11,7 +11,7 @@ from speechrnn import audio
 from speechrnn.channels import Channel
 from speechrnn.errors import InputError
 from speechrnn.evaluation import corpus
-from speechrnn.scoring import Heard, Label, read_labels
+from speechrnn.evaluation.scoring import Heard, Label, read_labels
 
 if TYPE_CHECKING:
     from speechrnn.card import Card

@@ -21,9 +21,9 @@ from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import corpus
 from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.scoring import Label, write_labels
 from speechrnn.files import replacing
 from speechrnn.model import MIN_CLIP_SECONDS
-from speechrnn.scoring import Label, write_labels
 
 SPEECH_LEVEL = -26.0  # dB below full scale, mean power
 QUIETEST_NOISE = -80.0  # dB; pieces below it are no noise that could be brought to a level

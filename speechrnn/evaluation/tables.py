@@ -8,8 +8,8 @@ import numpy as np
 from speechrnn.terminal import plain_console
 
 if TYPE_CHECKING:
-    from speechrnn.recordings import IntervalAccuracy
-    from speechrnn.scoring import Score
+    from speechrnn.evaluation.recordings import IntervalAccuracy
+    from speechrnn.evaluation.scoring import Score
 
 
 def confusion_figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]:

@@ -16,16 +16,17 @@ from typing import Any
 
 import numpy as np
 
-from speechrnn import audio, calibration, recordings, scoring
+from speechrnn import audio
 from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
-from speechrnn.evaluation import corpus
+from speechrnn.evaluation import calibration, corpus, recordings, scoring
+from speechrnn.evaluation.listening import ListeningProgress
+from speechrnn.evaluation.recordings import IntervalAccuracy, Recording
 from speechrnn.evaluation.streams import held_out_noise, make_stream, save
 from speechrnn.evaluation.tables import confusion_figures, score_figures
 from speechrnn.model import Model, Sound
 from speechrnn.programs import say
-from speechrnn.progress import ListeningProgress, with_progress
-from speechrnn.recordings import IntervalAccuracy, Recording
+from speechrnn.progress import with_progress
 from speechrnn.spotter import Spotter
 
 PARTITION = "validation"

@@ -20,17 +20,17 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from speechrnn.calibration import tempered
 from speechrnn.card import METADATA_KEY
 from speechrnn.errors import ModelError
+from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip, evaluation_clips
+from speechrnn.evaluation.recordings import Recording
+from speechrnn.evaluation.scoring import Score
 from speechrnn.evaluation.validate import PARTITION, hear, word_stream
 from speechrnn.export import prior, temperature, thresholds
 from speechrnn.export.temperature import Fit
 from speechrnn.export.thresholds import Choice
 from speechrnn.model import Model
-from speechrnn.recordings import Recording
-from speechrnn.scoring import Score
 from speechrnn.spotter import Spotter
 
 TOLERANCE = 1e-5  # between the probabilities of the new graph and the old ones with the temperature

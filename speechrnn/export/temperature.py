@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from speechrnn.calibration import Bin, expected_calibration_error, reliability, tempered
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation.calibration import Bin, expected_calibration_error, reliability, tempered
 from speechrnn.evaluation.corpus import Clip
 from speechrnn.evaluation.partition import speaker
 from speechrnn.model import Model

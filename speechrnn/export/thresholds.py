@@ -20,7 +20,7 @@ from rich.progress import track
 from speechrnn.card import Card
 from speechrnn.decision import Detector
 from speechrnn.errors import InputError
-from speechrnn.scoring import Heard, Label, Score, judge
+from speechrnn.evaluation.scoring import Heard, Label, Score, judge
 from speechrnn.terminal import plain_console
 
 # Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: a word that is only half heard was often

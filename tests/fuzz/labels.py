@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from speechrnn import scoring
+from speechrnn.evaluation import scoring
 
 from .contract import Case
 from .mutations import damaged
