@@ -1,5 +1,5 @@
 """Data sets and measurements; a command a module, as `python -m data_scripts.download`."""
 
-from speechrnn.cli import start_module
+from speechrnn.programs import start_module
 
 start_module()

@@ -22,10 +22,10 @@ from rich.progress import track
 from data_scripts.synthesize import save
 from speechrnn import audio, level
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.cli import report_errors
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
+from speechrnn.programs import report_errors
+from speechrnn.terminal import plain_console
 
 SECONDS = 40.0
 MOST_TALKERS = 6

@@ -24,12 +24,12 @@ from rich.table import Table
 from rich.text import Text
 
 from speechrnn import audio, folders
-from speechrnn.cli import report_errors
 from speechrnn.errors import AudioError, InputError
+from speechrnn.evaluation.endpoints import takes
+from speechrnn.evaluation.partition import PARTITIONS, listed_partitions, partition, partition_lists, speaker
 from speechrnn.level import dbfs
+from speechrnn.programs import report_errors
 from speechrnn.text import printable
-from speechrnn.training.extent import takes
-from speechrnn.training.partition import PARTITIONS, listed_partitions, partition, partition_lists, speaker
 
 BACKGROUND = "_background_noise_"
 SILENCE = "_silence_"  # the class of the published test set

@@ -28,9 +28,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from speechrnn.cli import report_errors
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError, refused_by_system
+from speechrnn.programs import report_errors
+from speechrnn.terminal import plain_console
 
 ATTRIBUTION = "Speech Commands, by Pete Warden, Google (arXiv:1804.03209), licensed under CC BY 4.0"
 TIMEOUT_SECONDS = 30

@@ -20,13 +20,13 @@ import onnx
 import typer
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.cli import report_errors
-from speechrnn.cli.classify import with_progress
 from speechrnn.errors import InputError, first_line
+from speechrnn.evaluation import corpus
 from speechrnn.files import check_writable, write
 from speechrnn.inference import Session, session
+from speechrnn.programs import report_errors
+from speechrnn.progress import with_progress
 from speechrnn.training import config as settings
-from speechrnn.training import corpus
 from speechrnn.training.hints import EMBEDDING_SIZE, digests
 from speechrnn.training.sounds import Sounds
 

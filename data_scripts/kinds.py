@@ -21,22 +21,23 @@ import soxr
 import typer
 from rich.table import Table
 
-from data_scripts.make_stream import make_stream, save
-from data_scripts.validate import DATA, DataOption, hear
-from speechrnn import audio, level, recordings, scoring
+from speechrnn import audio, level
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
-from speechrnn.cli import report_errors, say
-from speechrnn.cli.classify import with_progress
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import AudioError, InputError
+from speechrnn.evaluation import corpus, recordings, scoring
+from speechrnn.evaluation.data_folders import DATA, DataOption
+from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.recordings import Recording
+from speechrnn.evaluation.streams import make_stream, save
+from speechrnn.evaluation.validate import hear
 from speechrnn.files import check_writable, write
 from speechrnn.level import db_to_amplitude
 from speechrnn.model import Model
-from speechrnn.recordings import Recording
+from speechrnn.programs import report_errors, say
+from speechrnn.progress import with_progress
 from speechrnn.spotter import Spotter
-from speechrnn.training import corpus
-from speechrnn.training.extent import word_extent
+from speechrnn.terminal import plain_console
 
 PARTITION = "validation"
 NOISE = (

@@ -10,14 +10,13 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import ModelOption, report_errors
-from speechrnn.cli.classify import with_progress
-from speechrnn.cli.evaluate import Partition
 from speechrnn.errors import AudioError
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.partition import LIST_NAMES, Partition
 from speechrnn.files import check_writable, write
 from speechrnn.model import Model
-from speechrnn.training import corpus
-from speechrnn.training.partition import LIST_NAMES
+from speechrnn.programs import ModelOption, report_errors
+from speechrnn.progress import with_progress
 
 
 def main(

@@ -24,11 +24,11 @@ from rich.progress import track
 
 from data_scripts import accents, kokoro
 from speechrnn import audio, text_files
-from speechrnn.cli import OverwriteOption, report_errors
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
 from speechrnn.files import check_free, make_folder, write
 from speechrnn.names import file_name
+from speechrnn.programs import OverwriteOption, report_errors
+from speechrnn.terminal import plain_console
 
 CLIP_SECONDS = 1.0
 PEAK = 0.5

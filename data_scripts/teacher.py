@@ -20,10 +20,11 @@ import numpy as np
 import torch
 import typer
 
-from speechrnn.cli import report_errors
 from speechrnn.errors import InputError, first_line
+from speechrnn.evaluation import corpus
 from speechrnn.files import check_writable
-from speechrnn.training import checkpoint, corpus
+from speechrnn.programs import report_errors
+from speechrnn.training import checkpoint
 from speechrnn.training import config as settings
 from speechrnn.training.network import Recognizer
 from speechrnn.training.whisper import POSITIONS, Whisper

@@ -11,13 +11,13 @@ import typer
 
 from export.web.screenshot import speak
 from speechrnn import audio
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.feeds import PIECE_SECONDS, Feed
 from speechrnn.cli.listen import Listener
 from speechrnn.cli.spotting import ThresholdOption, make_spotter
 from speechrnn.cli.view import View
 from speechrnn.files import check_writable, write
 from speechrnn.model import Model
+from speechrnn.programs import ModelOption, report_errors, say
 
 WIDTH = 72  # characters
 NAME = "demo.wav"

@@ -32,22 +32,17 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from data_scripts.validate import (
-    DATA,
-    UNSEEN_NOISE,
-    UNSEEN_WORDS,
-    DataOption,
-    unseen_noise,
-    unseen_words,
-)
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
-from speechrnn.cli import report_errors, say
-from speechrnn.cli.bench import median_times
 from speechrnn.errors import ConfigError, InputError
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.data_folders import DATA, UNSEEN_NOISE, UNSEEN_WORDS, DataOption
+from speechrnn.evaluation.validate import unseen_noise, unseen_words
 from speechrnn.files import check_writable, write
 from speechrnn.model import Sound
-from speechrnn.training import checkpoint, corpus, toml_files
+from speechrnn.programs import report_errors, say
+from speechrnn.timing import median_times
+from speechrnn.training import checkpoint, toml_files
 from speechrnn.training import config as settings
 from speechrnn.training.bounds import shown
 from speechrnn.training.data import clip_tensor

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from speechrnn import audio, pictures
 from speechrnn.card import SILENCE
-from speechrnn.cli import report_errors
 from speechrnn.files import check_writable
+from speechrnn.programs import report_errors
 from speechrnn.training import checkpoint, from_onnx
 from speechrnn.training.config import STREAMABLE, Config
 from speechrnn.training.network import Network, Recognizer

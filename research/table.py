@@ -10,9 +10,9 @@ from typing import Any
 
 import typer
 
-from speechrnn.cli import report_errors
 from speechrnn.errors import InputError
 from speechrnn.files import write
+from speechrnn.programs import report_errors
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "research.md"

@@ -136,7 +136,7 @@ class Model:
         except UnicodeDecodeError:
             raise ModelError(f"{self.name}: its model card is not UTF-8: export the model again") from None
         if card.METADATA_KEY not in metadata:
-            raise ModelError(f"{self.name}: carries no speechrnn model card: make it with python -m export.to_onnx")
+            raise ModelError(f"{self.name}: carries no speechrnn model card: make it with speechrnn export")
         described = card.from_json(metadata[card.METADATA_KEY], self.name)
         self._check_graph(loaded, described)
         self._try_out(loaded, described, options)

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from speechrnn.calibration import Bin
 from speechrnn.card import Card
 from speechrnn.errors import InputError
 from speechrnn.files import replacing
+
+if TYPE_CHECKING:
+    from speechrnn.evaluation.calibration import Bin
 
 SHOWN_FROM = 0.15  # labels whose posterior never gets that high aren't named
 DYNAMIC_RANGE_DB = 80
@@ -145,7 +148,7 @@ def reaches(norms: Mapping[str, tuple[np.ndarray, float]], path: Path) -> None:
     save(figure, path)
 
 
-def reliability(found: Mapping[str, Sequence[Bin]], path: Path) -> None:
+def reliability(found: "Mapping[str, Sequence[Bin]]", path: Path) -> None:
     """Reliability diagram (Guo et al. 2017): the share that is right by probability, a line for each of `found`.
 
     The area of a point is as its number of clips; on the diagonal, probabilities are what they say.

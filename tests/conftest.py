@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from speechrnn.training.corpus import BACKGROUND
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.corpus import BACKGROUND
+from speechrnn.evaluation.partition import partition
 
 pytest.register_assert_rewrite("tests.support")
 from tests.support.environment import SHARED, needs  # noqa: E402  what is rewritten is imported after it

@@ -7,7 +7,7 @@ import typer
 
 from data_scripts import beds
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 from tests.support.command_line import refused, run
 
 TONES = {"training": 300.0, "held out": 3000.0}  # Hz: by it, one hears who talks in a bed

@@ -13,9 +13,11 @@ import torch
 import typer
 
 import speechrnn
-from export import quantize, to_onnx
+from speechrnn import timing
 from speechrnn.cli import bench
 from speechrnn.cli.bench import recurrent_stack
+from speechrnn.cli.quantize import quantize as quantize_verb
+from speechrnn.export import to_onnx
 from tests.support.command_line import refused, run
 from tests.support.networks import recognizer, saved
 
@@ -58,7 +60,7 @@ def test_the_reference_is_a_recurrent_stack_of_the_size_that_was_asked_for(cell)
 @pytest.fixture(scope="module")
 def int8(tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    assert run(speechrnn.load().path, path, start=lambda: typer.run(quantize.main)).returncode == 0
+    assert run(speechrnn.load().path, path, start=lambda: typer.run(quantize_verb)).returncode == 0
     return path
 
 
@@ -71,9 +73,9 @@ def lstm(tmp_path, one_thread):
 @pytest.fixture
 def quick(monkeypatch):
     """Fewer rounds, and none of the processes that a figure takes: for tests of what is done with the figures."""
-    monkeypatch.setattr(bench, "ROUNDS", 5)
-    monkeypatch.setattr(bench, "BLOCKS", 4)
-    monkeypatch.setattr(bench, "CLIPS", 2)
+    monkeypatch.setattr(timing, "ROUNDS", 5)
+    monkeypatch.setattr(timing, "BLOCKS", 4)
+    monkeypatch.setattr(timing, "CLIPS", 2)
     monkeypatch.setattr(bench, "_cold_start", lambda path: 0.25)
     monkeypatch.setattr(bench.long_run, "run", lambda path, *rest, **options: bench.LongRun(90.0, 90.0, ()))
 
@@ -128,8 +130,8 @@ def test_a_ratio_is_that_of_the_same_round():
     """A machine that is busy for half of the rounds slows both jobs; the ratio stays."""
     job = np.array([[2.0, 2.0, 9.0], [20.0, 20.0, 90.0], [2.2, 2.0, 9.0]])
     reference = np.array([[1.0, 1.0, 5.0], [10.0, 10.0, 50.0], [10.0, 10.0, 50.0]])
-    assert bench.paired_ratio(job, reference) == pytest.approx(2.0)
-    assert bench.paired_ratio(job[:, 0], reference[:, 0]) == pytest.approx(2.0)
+    assert timing.paired_ratio(job, reference) == pytest.approx(2.0)
+    assert timing.paired_ratio(job[:, 0], reference[:, 0]) == pytest.approx(2.0)
 
 
 def test_the_machine_has_a_name():
@@ -140,6 +142,6 @@ def test_the_machine_has_a_name():
 
 def test_jobs_take_turns_and_the_first_round_does_not_count():
     order = []
-    times = bench.median_times([lambda: order.append("a"), lambda: order.append("b")], 3)
+    times = timing.median_times([lambda: order.append("a"), lambda: order.append("b")], 3)
     assert order == ["a", "b"] * 4
     assert len(times) == 2

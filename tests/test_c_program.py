@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechrnn
-from data_scripts.make_stream import make_stream
-from export import c_compiled, c_source
-from export.c_source import Precision
 from speechrnn import decision
-from speechrnn.training.corpus import evaluation_clips
+from speechrnn.evaluation.corpus import evaluation_clips
+from speechrnn.evaluation.streams import make_stream
+from speechrnn.export import c_compiled, c_source
+from speechrnn.export.precision import Precision
 from tests.support.c_program import (
     BLOCK,
     CELLS,

@@ -15,13 +15,15 @@ from onnx import numpy_helper
 
 import speechrnn
 from data_scripts import make_stream
-from export import calibrate, prior, quantize, temperature, thresholds
-from speechrnn.calibration import tempered
+from speechrnn.cli.calibrate import calibrate as calibrate_verb
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation.calibration import tempered
+from speechrnn.evaluation.corpus import Clip
+from speechrnn.evaluation.scoring import Heard, Score, WordCounts, judge
+from speechrnn.export import calibrate, prior, quantize, temperature, thresholds
+from speechrnn.export.precision import Weights
 from speechrnn.labels import Label
-from speechrnn.scoring import Heard, Score, WordCounts, judge
 from speechrnn.spotter import Spotter
-from speechrnn.training.corpus import Clip
 from tests.support.clips import VALIDATION, little_of_everything, said
 from tests.support.command_line import ROOT, refused, run
 from tests.support.made_streams import LABELS, WORDS, FakeModel, spoken
@@ -113,7 +115,7 @@ def test_a_graph_with_another_prior_has_the_odds_times_its_ratio(ratio):
     "apply", [temperature.apply, lambda *a: prior.apply(a[0], 0, *a[1:])], ids=["temperature", "prior"]
 )
 def test_a_file_with_smaller_weights_gets_none(apply):
-    proto = quantize.smaller(speechrnn.load(), quantize.Weights.int8)
+    proto = quantize.smaller(speechrnn.load(), Weights.int8)
     with pytest.raises(ModelError, match=r"small\.onnx: .*float32"):
         apply(proto, 0.8, "small.onnx")
 
@@ -223,7 +225,7 @@ def test_halves_hold_all_the_sound_and_each_label_at_most_once(blocks, starts):
 
 
 def command(*arguments):
-    return run(*arguments, start=lambda: typer.run(calibrate.main))
+    return run(*arguments, start=lambda: typer.run(calibrate_verb))
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +285,7 @@ def test_score_counts_what_the_card_says(calibrated, data, tmp_path):
 
 def test_a_file_whose_probabilities_stay_keeps_its_weights(data, tmp_path):
     small = tmp_path / "small.onnx"
-    [made] = quantize.exports(speechrnn.load(), [quantize.Weights.int8])
+    [made] = quantize.exports(speechrnn.load(), [Weights.int8])
     small.write_bytes(made.content)
     out = tmp_path / "out.onnx"
     refused(command(small, out, "--data", data), small, "float32")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechrnn import calibration
-from speechrnn.calibration import expected_calibration_error, reliability, tempered
 from speechrnn.errors import InputError
+from speechrnn.evaluation import calibration
+from speechrnn.evaluation.calibration import expected_calibration_error, reliability, tempered
 
 judged = st.lists(st.tuples(st.floats(0.0, 1.0), st.booleans()), min_size=1, max_size=40)
 

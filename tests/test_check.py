@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from data_scripts import check as module
 from data_scripts.check import KINDS, app, check
 from speechrnn.errors import InputError
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 
 RATE = 16000
 

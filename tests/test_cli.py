@@ -19,7 +19,7 @@ import soundfile
 
 import speechrnn
 from speechrnn import cli
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 from tests.support.command_line import ROOT, command, encoded, run
 from tests.support.sound_kinds import sound
 

@@ -8,9 +8,9 @@ import soundfile
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import AudioError, ConfigError
-from speechrnn.training import corpus
-from speechrnn.training.corpus import SILENCE, THIRTY_FIVE_WORDS, UNKNOWN, evaluation_clips, task_labels, word_clips
-from speechrnn.training.partition import partition, speaker
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.corpus import SILENCE, THIRTY_FIVE_WORDS, UNKNOWN, evaluation_clips, task_labels, word_clips
+from speechrnn.evaluation.partition import partition, speaker
 
 PARTS = ("training", "validation", "testing")
 LABELS = task_labels("yes,no")

@@ -12,11 +12,11 @@ import torch
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.corpus import SILENCE, UNKNOWN, task_labels
+from speechrnn.evaluation.partition import partition
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, StreamConfig, TrainConfig
-from speechrnn.training.corpus import SILENCE, UNKNOWN, task_labels
 from speechrnn.training.data import MADE_WORD, SPEECH, TrainingData, evaluation_tensors
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import CLIP_SAMPLES
 
 BATCH = 8

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechrnn
-from export import to_onnx
-from export.graph import build
 from speechrnn import card
 from speechrnn.errors import ModelError
+from speechrnn.export import to_onnx
+from speechrnn.export import to_onnx as command
+from speechrnn.export.graph import build
 from speechrnn.training.config import Config
 from tests.support.command_line import run
 from tests.support.networks import recognizer, saved
@@ -151,7 +152,7 @@ def test_the_command_says_how_close_it_is(tmp_path, trained):
 
 
 def export_command(*arguments):
-    return run(*arguments, start=lambda: typer.run(to_onnx.main))
+    return run(*arguments, start=lambda: typer.run(command.main))
 
 
 def refused(shown, *names):

@@ -17,8 +17,8 @@ import soundfile
 import typer
 
 import speechrnn
-from export import quantize
 from speechrnn import audio
+from speechrnn.cli.quantize import quantize as quantize_verb
 from tests.support.command_line import command, run
 from tests.support.environment import needs
 
@@ -89,7 +89,7 @@ def test_the_example_follows_the_card(recording, tmp_path, case):
 
 def test_the_example_takes_a_smaller_file(recording, tmp_path):
     argv = speechrnn.load().path, tmp_path / "int8.onnx"
-    assert run(*argv, start=lambda: typer.run(quantize.main)).returncode == 0
+    assert run(*argv, start=lambda: typer.run(quantize_verb)).returncode == 0
     assert len(same_words(tmp_path / "int8.onnx", recording)) >= 3
 
 

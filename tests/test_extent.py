@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from speechrnn.training.extent import FRAME, LONGEST_PAUSE, word_extent
+from speechrnn.evaluation.endpoints import FRAME, LONGEST_PAUSE, word_extent
 from tests.support.clips import RATE, burst
 
 

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 from data_scripts.check import check
-from speechrnn import audio, folders, media, recordings
+from speechrnn import audio, folders, media
 from speechrnn.errors import AudioError
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus, recordings
+from speechrnn.evaluation.endpoints import takes
 from speechrnn.training.config import DataConfig
 from speechrnn.training.data import clip_tensor
-from speechrnn.training.extent import takes
 from speechrnn.training.sounds import LongClips, Sounds
 from tests.support.command_line import run
 from tests.support.formats import encoded, noise, tone

@@ -10,10 +10,11 @@ import torch
 from onnx import numpy_helper
 from rich.console import Console
 
-from export import to_onnx
-from export.quantize import Weights, smaller
 from speechrnn import audio
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.export import to_onnx
+from speechrnn.export.precision import Weights
+from speechrnn.export.quantize import smaller
 from speechrnn.model import Model
 from speechrnn.training import config as settings
 from speechrnn.training import from_onnx

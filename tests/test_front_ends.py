@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 import torch
 
-from export.front_ends import WAYS, build, main, tone_above_noise, weight_bytes
+from benchmarks.front_ends import WAYS, build, main, tone_above_noise, weight_bytes
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 from tests.support.sound_kinds import sounds

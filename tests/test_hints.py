@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from data_scripts import hints as script
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
+from speechrnn.evaluation.corpus import task_labels
+from speechrnn.evaluation.partition import partition
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, NetworkConfig, StreamConfig, TrainConfig
-from speechrnn.training.corpus import task_labels
 from speechrnn.training.data import NO_SEQUENCES, TrainingData
 from speechrnn.training.hints import EMBEDDING_SIZE, Hints, Regressor, digests
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import Objective
-from speechrnn.training.partition import partition
 
 BLOCK = 320
 LABELS = task_labels("yes,no")

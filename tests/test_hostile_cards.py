@@ -10,11 +10,12 @@ import onnx
 import pytest
 import typer
 
-from export import c_weights, calibrate, to_onnx
 from speechrnn import card
+from speechrnn.cli.calibrate import calibrate as calibrate_verb
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.evaluation import corpus
+from speechrnn.export import c_weights, to_onnx
 from speechrnn.model import Model, shipped
-from speechrnn.training import corpus
 from tests.support.cards import CARD, changed, refusal
 from tests.support.command_line import ROOT, command, run
 from tests.support.environment import SHARED, needs
@@ -322,7 +323,7 @@ def test_a_card_that_is_no_json_is_not_written():
 
 def test_priors_that_are_no_numbers_are_refused(tmp_path):
     path = with_card(tmp_path, own_card(figures={"priors": {"yes": "often"}}))
-    shown = run(path, tmp_path / "out.onnx", start=lambda: typer.run(calibrate.main))
+    shown = run(path, tmp_path / "out.onnx", start=lambda: typer.run(calibrate_verb))
     refused(shown, path)
     assert "priors" in shown.stderr
 

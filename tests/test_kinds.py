@@ -9,8 +9,8 @@ import typer
 
 from data_scripts import kinds
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.training import corpus
-from speechrnn.training.partition import partition
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.partition import partition
 from tests.support.clips import HELD_OUT, TRAINED, hum, little_of_everything, said
 from tests.support.command_line import refused, run
 

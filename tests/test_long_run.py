@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import speechrnn
-from speechrnn import long_run
+from speechrnn import long_run, timing
 from speechrnn.cli import bench
 from speechrnn.errors import InputError
 from speechrnn.model import shipped
@@ -67,8 +67,8 @@ def test_the_quiet_minute_is_always_the_same_with_the_clip_in_its_middle():
 
 
 def test_the_figures_are_in_the_table_and_in_the_json(monkeypatch):
-    monkeypatch.setattr(bench, "ROUNDS", 2)
-    monkeypatch.setattr(bench, "BLOCKS", 2)
+    monkeypatch.setattr(timing, "ROUNDS", 2)
+    monkeypatch.setattr(timing, "BLOCKS", 2)
     monkeypatch.setattr(bench, "_cold_start", lambda path: 0.25)
     hours = tuple(long_run.Hour(number, number != 3, 0.9, number * 1e-5, 80.0) for number in (1, 2, 3))
     monkeypatch.setattr(long_run, "run", lambda *some, **more: long_run.LongRun(80.0, 80.0, hours))

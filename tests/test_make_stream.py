@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from typer import Typer
 
 from data_scripts import make_stream as script
-from data_scripts.make_stream import held_out_noise, make_stream, save
 from speechrnn import audio
+from speechrnn.evaluation.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
+from speechrnn.evaluation.partition import partition
+from speechrnn.evaluation.streams import held_out_noise, make_stream, save
 from speechrnn.labels import read_labels
-from speechrnn.training.corpus import BACKGROUND, Clip, evaluation_clips, task_labels
-from speechrnn.training.partition import partition
 from tests.support.clips import TRAINING, VALIDATION, burst
 from tests.support.command_line import run
 

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks
 import data_scripts
 import export
 import export.web
 import research
 import speechrnn.training
-from speechrnn.cli import missing_package
 from speechrnn.installation import install_command
+from speechrnn.programs import missing_package
 
 ROOT = Path(__file__).parents[1]
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "typer", "rich"}
@@ -39,7 +40,7 @@ HEAVY = (
 def commands():
     """Modules with a command line of their own."""
     found = []
-    for package in (export, export.web, data_scripts, research, speechrnn.training):
+    for package in (export, export.web, benchmarks, data_scripts, research, speechrnn.training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             file = Path(package.__path__[0]) / f"{module.name.rpartition('.')[2]}.py"
             if file.is_file() and 'if __name__ == "__main__":' in file.read_text(encoding="utf-8"):
@@ -49,14 +50,16 @@ def commands():
 
 NEED_NOTHING = {  # but the light dependencies, for their --help at least
     *("data_scripts.beds", "data_scripts.check", "data_scripts.download", "data_scripts.kinds"),
+    *("data_scripts.make_stream", "data_scripts.suspects", "data_scripts.synthesize", "data_scripts.validate"),
     *(
+        "benchmarks.command_line",
         "research.table",
-        "data_scripts.make_stream",
-        "data_scripts.suspects",
-        "data_scripts.synthesize",
-        "data_scripts.validate",
+        "export.web",
+        "export.to_onnx",
+        "export.calibrate",
+        "export.quantize",
+        "export.to_c",
     ),
-    *("export.benchmark", "export.web", "research.table"),
 }
 
 
@@ -77,7 +80,7 @@ def light(tmp_path_factory):
 
 
 def test_all_commands_are_looked_at(light):
-    assert {"export.to_c", "export.to_onnx", "export.quantize", "export.calibrate", "export.family"} <= light.keys()
+    assert {"export.to_c", "export.to_onnx", "export.quantize", "export.calibrate", "benchmarks.family"} <= light.keys()
     assert {"data_scripts.hints", "research.compare", "research.draw_reach", "data_scripts.teacher"} <= light.keys()
     assert {"speechrnn.training.average", *NEED_NOTHING} <= light.keys()
 
@@ -88,7 +91,10 @@ def test_a_command_says_what_to_install_in_one_line(light):
         assert shown.returncode == 2, (name, shown.stderr)
         (line,) = shown.stderr.splitlines()
         assert line.startswith("speechrnn: this needs "), (name, line)
-        assert line.endswith((f": {install_command('train')}", f": {install_command('plot')}")), (name, line)
+        assert line.endswith(tuple(f": {install_command(extra)}" for extra in ("train", "plot", "export"))), (
+            name,
+            line,
+        )
         assert shown.stdout == ""
 
 
@@ -101,7 +107,7 @@ def test_a_command_that_needs_no_more_shows_its_help(light):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), "needs onnx: {train}"),
+        (ModuleNotFoundError("No module named 'onnx'", name="onnx"), "needs onnx: {export}"),
         (ModuleNotFoundError("...", name="torch.utils"), "needs torch: {train}"),
         (ModuleNotFoundError("...", name="matplotlib.figure"), "needs matplotlib: {plot}"),
         (ModuleNotFoundError("...", name="PIL"), "needs PIL: {plot}"),
@@ -110,7 +116,7 @@ def test_a_command_that_needs_no_more_shows_its_help(light):
     ],
 )
 def test_what_is_missing_is_named_with_what_brings_it(error, line):
-    commands = {extra: install_command(extra) for extra in ("train", "plot")}
+    commands = {extra: install_command(extra) for extra in ("train", "plot", "export")}
     assert missing_package(error) == f"this {line.format(**commands)}"
 
 

@@ -12,6 +12,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+import benchmarks
 import data_scripts
 import export
 import export.web
@@ -19,12 +20,13 @@ import research
 import speechrnn.training
 from data_scripts import synthesize
 from research import compare
-from speechrnn.cli import VERBS, report_errors
+from speechrnn.cli import VERBS
 from speechrnn.errors import ConfigError, InputError
+from speechrnn.evaluation.partition import partition
 from speechrnn.model import shipped
 from speechrnn.names import file_name
+from speechrnn.programs import report_errors
 from speechrnn.training import config
-from speechrnn.training.partition import partition
 
 ROOT = Path(__file__).parents[1]
 POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other rules for names")
@@ -33,8 +35,9 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has other rules f
 def commands():
     """Every command line that there is: its name, and what typer makes of it."""
     for verb in VERBS:
-        yield f"speechrnn {verb}", getattr(importlib.import_module(f"speechrnn.cli.{verb}"), verb)
-    for package in (export, export.web, data_scripts, research, speechrnn.training):
+        name = verb.replace("-", "_")
+        yield f"speechrnn {verb}", getattr(importlib.import_module(f"speechrnn.cli.{name}"), name)
+    for package in (export, export.web, benchmarks, data_scripts, research, speechrnn.training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             file = Path(package.__path__[0]) / f"{module.name.rpartition('.')[2]}.py"
             if (
@@ -116,7 +119,7 @@ def test_a_name_that_leads_nowhere_is_one_line(work, name, parameter, kind):
     shown = CliRunner().invoke(app, arguments(name, parameters, parameter, BAD[kind]))
     assert isinstance(shown.exception, SystemExit | None), repr(shown.exception)
     assert shown.exit_code == 2, shown.output
-    if name != "data_scripts.validate":  # it says of each of its parts why it is left out
+    if name not in ("data_scripts.validate", "speechrnn validate"):  # it says of each of its parts why it is left out
         assert len(shown.stderr.splitlines()) == 1, shown.stderr
     assert "Traceback" not in shown.stderr
     assert tree(work) == before
@@ -124,7 +127,11 @@ def test_a_name_that_leads_nowhere_is_one_line(work, name, parameter, kind):
 
 def test_every_command_with_a_path_is_tried():
     assert len(PLACES) > 50
-    assert {name for name, _ in PLACES} >= set(FUNCTIONS) - {"speechrnn devices", "export.front_ends", "research.table"}
+    assert {name for name, _ in PLACES} >= set(FUNCTIONS) - {
+        "speechrnn devices",
+        "benchmarks.front_ends",
+        "research.table",
+    }
 
 
 @POSIX

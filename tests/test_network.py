@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speechrnn.evaluation.corpus import task_labels
 from speechrnn.training.config import Config
-from speechrnn.training.corpus import task_labels
 from speechrnn.training.network import Recognizer
 from tests.support.networks import BLOCK, LABELS, recognizer, sound
 

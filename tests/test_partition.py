@@ -3,7 +3,7 @@
 import pytest
 
 from speechrnn.errors import ConfigError, InputError
-from speechrnn.training.partition import listed_partitions, partition, partition_lists, speaker
+from speechrnn.evaluation.partition import listed_partitions, partition, partition_lists, speaker
 
 # Lines of validation_list.txt and testing_list.txt as they come with Speech Commands v0.01; the last group are clips
 # of v0.01 that are on neither.

@@ -25,9 +25,9 @@ from speechrnn.cli.listen import Listener
 from speechrnn.cli.spot import detections
 from speechrnn.cli.view import BAR_WIDTH, HOLD_SECONDS, View, WordBar
 from speechrnn.decision import Detection, smooth
+from speechrnn.evaluation.scoring import Heard, judge
 from speechrnn.labels import Label
 from speechrnn.near_misses import GONE, NEAR
-from speechrnn.scoring import Heard, judge
 from speechrnn.spotter import Spotter
 from tests.support.c_program import STRICT, Case, untrained, wandering
 from tests.support.command_line import refused, run

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from speechrnn import pictures
-from speechrnn.calibration import Bin
 from speechrnn.card import Card
 from speechrnn.errors import InputError
+from speechrnn.evaluation.calibration import Bin
 
 RATE, BLOCK = 16_000, 320
 WIDTH, HEIGHT = 990, 660

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechrnn.training.corpus import BACKGROUND
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.corpus import BACKGROUND
+from speechrnn.evaluation.partition import partition
 from tests.support.environment import needs
 
 ROOT = Path(__file__).resolve().parents[1]

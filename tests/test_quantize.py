@@ -15,9 +15,11 @@ from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
 
 import speechrnn
-from export import comparison, family, quantize, to_onnx
-from export.quantize import Weights
+from benchmarks import family
 from speechrnn import audio
+from speechrnn.export import comparison, quantize, to_onnx
+from speechrnn.export import quantize as program
+from speechrnn.export.precision import Weights
 from tests.support.command_line import MODELS, refused, run
 from tests.support.networks import recognizer, saved
 from tests.support.sound_kinds import sound
@@ -33,7 +35,7 @@ def tensors(proto):
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
 
 
-def command(*arguments, module=quantize):
+def command(*arguments, module=program):
     return run(*arguments, start=lambda: typer.run(module.main))
 
 

@@ -6,7 +6,7 @@ import pytest
 
 import speechrnn
 from speechrnn import audio
-from speechrnn.training.partition import partition, speaker
+from speechrnn.evaluation.partition import partition, speaker
 
 CLIPS = sorted((Path(__file__).parent / "clips").glob("*/*.flac"))
 WORDS = {

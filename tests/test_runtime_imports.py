@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from speechrnn.cli import VERBS as VERBS_OF_THE_COMMAND
-from speechrnn.training.partition import partition
+from speechrnn.evaluation.partition import partition
 from tests.support.command_line import ROOT
 
 # Whoever asks for one of these, even in a `try`, fails.
@@ -74,7 +74,7 @@ for name in set(names) - {"speechrnn.training"}:
 """
     names = python(REFUSE + imports).stdout.split()
     assert {f"speechrnn.{name}" for name in ("model", "audio", "pictures", "spotter", "scoring")} <= set(names)
-    assert {f"speechrnn.cli.{verb}" for verb in VERBS_OF_THE_COMMAND} <= set(names)
+    assert {f"speechrnn.cli.{verb.replace('-', '_')}" for verb in VERBS_OF_THE_COMMAND} <= set(names)
 
 
 def test_every_verb_of_the_runtime_works_without_torch(folder):

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
+from speechrnn.evaluation.partition import partition
 from speechrnn.labels import Label, write_labels
-from speechrnn.training.partition import partition
 from tests.support.command_line import run
 from tests.support.made_streams import WORD_SECONDS, WORDS, FakeModel, score, write
 
@@ -162,8 +162,8 @@ def test_bad_input_is_one_line_and_exit_code_2(recording, tmp_path, monkeypatch,
 
 def test_the_shipped_model_hears_a_made_stream_as_it_hears_the_clips(validation_folder, tmp_path):
     import speechrnn
-    from data_scripts.make_stream import make_stream, save
-    from speechrnn.training.corpus import evaluation_clips
+    from speechrnn.evaluation.corpus import evaluation_clips
+    from speechrnn.evaluation.streams import make_stream, save
 
     clips = evaluation_clips(validation_folder, speechrnn.load().labels, "validation")
     save(tmp_path / "x.wav", *make_stream(clips, seconds=240.0))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechrnn.decision import Detection
+from speechrnn.evaluation.scoring import HIT_SECONDS, Heard, Score, det_curve, judge, score
 from speechrnn.labels import Label
-from speechrnn.scoring import HIT_SECONDS, Heard, Score, det_curve, judge, score
 from speechrnn.spotter import Spotter
 from tests.support.made_streams import WORDS, FakeModel, spoken
 

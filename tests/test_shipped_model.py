@@ -10,8 +10,8 @@ import soxr
 import speechrnn
 from speechrnn import audio
 from speechrnn.errors import AudioError
-from speechrnn.training.corpus import evaluation_clips
-from speechrnn.training.extent import word_extent
+from speechrnn.evaluation.corpus import evaluation_clips
+from speechrnn.evaluation.endpoints import word_extent
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import soundfile
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
+from speechrnn.evaluation.corpus import UNKNOWN, task_labels
+from speechrnn.evaluation.partition import partition
 from speechrnn.training.config import DataConfig
-from speechrnn.training.corpus import UNKNOWN, task_labels
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import CLIP_SAMPLES, Recordings, Sounds, loudest_second
 
 LABELS = task_labels("yes,no")

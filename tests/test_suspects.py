@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from speechrnn.errors import ConfigError
+from speechrnn.evaluation.corpus import task_labels
+from speechrnn.evaluation.partition import partition
 from speechrnn.training.config import DataConfig
-from speechrnn.training.corpus import task_labels
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import Sounds
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from data_scripts import synthesize
 from speechrnn import audio
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
 
 each_engine = pytest.mark.parametrize(
     "engine",

@@ -8,9 +8,10 @@ import pytest
 from test_web_modules import by_node
 
 import speechrnn
-from export import c_weights
-from export.c_source import Precision, program
-from speechrnn import recordings
+from speechrnn.evaluation import recordings
+from speechrnn.export import c_weights
+from speechrnn.export.c_source import program
+from speechrnn.export.precision import Precision
 from speechrnn.training.config import Config
 
 RATE, BLOCK = 16_000, 320

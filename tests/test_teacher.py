@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from data_scripts import teacher as script
 from speechrnn.errors import ConfigError
+from speechrnn.evaluation.corpus import task_labels
 from speechrnn.training import checkpoint
 from speechrnn.training.augment import mix
 from speechrnn.training.config import AugmentConfig, Config, FrontEndConfig, NetworkConfig, StreamConfig, TrainConfig
-from speechrnn.training.corpus import task_labels
 from speechrnn.training.data import NO_SEQUENCES
 from speechrnn.training.hints import NO_HINTS
 from speechrnn.training.network import Recognizer

@@ -13,9 +13,10 @@ import typer
 from onnx import numpy_helper
 
 import speechrnn
-from export import c_compiled, c_weights, to_c, to_onnx
-from export.c_source import Precision
 from speechrnn import files
+from speechrnn.cli.to_c import to_c as to_c_verb
+from speechrnn.export import c_compiled, c_weights, to_onnx
+from speechrnn.export.precision import Precision
 from speechrnn.training import config
 from tests.support.c_program import BLOCK, CELLS, Case, edited, heard_by, int16, need, set_card, untrained
 from tests.support.command_line import MODELS, refused, run
@@ -134,7 +135,7 @@ def test_sums_of_integers_stay_within_32_bits(tmp_path):
 
 
 def to_c_command(*arguments):
-    return run(*arguments, start=lambda: typer.run(to_c.main))
+    return run(*arguments, start=lambda: typer.run(to_c_verb))
 
 
 @pytest.mark.slow

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import torch
 
-from export import to_onnx
 from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.decision import clearest
 from speechrnn.errors import ConfigError, ModelError
+from speechrnn.export import to_onnx
 from speechrnn.training import checkpoint, config
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
@@ -155,7 +155,7 @@ def test_curves_and_confusions_are_drawn(finished):
 
 def test_the_best_checkpoint_is_that_of_its_accuracy(finished, data_folder):
     """Read back and used from scratch, it scores what the metrics say."""
-    from speechrnn.training.corpus import evaluation_clips
+    from speechrnn.evaluation.corpus import evaluation_clips
     from speechrnn.training.data import evaluation_tensors
 
     folder, best, _ = finished

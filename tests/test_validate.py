@@ -8,8 +8,9 @@ import typer
 
 import speechrnn
 from data_scripts import make_stream, validate
-from speechrnn.calibration import expected_calibration_error
-from speechrnn.training import config, corpus
+from speechrnn.evaluation import corpus, data_folders
+from speechrnn.evaluation.calibration import expected_calibration_error
+from speechrnn.training import config
 from tests.support.clips import little_of_everything, said
 from tests.support.command_line import ROOT, refused, run
 
@@ -154,6 +155,6 @@ def test_nothing_in_configs_trains_on_what_counts_as_unseen():
     for file in sorted((ROOT / "configs").glob("*.toml")):
         data = config.load(file).data
         used = {*data.word_folders, *data.unknown_folders, *data.speech_folders, *data.noise_folders}
-        for unseen in (*validate.UNSEEN_WORDS, *validate.UNSEEN_NOISE):
+        for unseen in (*data_folders.UNSEEN_WORDS, *data_folders.UNSEEN_NOISE):
             path = Path("../data") / unseen
             assert not [folder for folder in used if path.is_relative_to(folder) or Path(folder).is_relative_to(path)]

@@ -13,7 +13,9 @@ import zipfile
 from email.parser import Parser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechrnn import installation
 from speechrnn.installation import install_command
@@ -114,7 +116,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"speechrnn"}
     source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "speechrnn").rglob("*") if path.is_file()}
     packed = {name for name in names if name.startswith("speechrnn/")}
-    assert packed == {name for name in source if "__pycache__" not in name}
+    examples = {f"speechrnn/examples/{path.name}" for path in (ROOT / "examples").iterdir()}
+    assert packed == {name for name in source if "__pycache__" not in name} | examples
     assert {"speechrnn/py.typed", "speechrnn/models/gru-12.onnx", "speechrnn/models/gru-12-small.onnx"} <= packed
     assert not [name for name in packed if re.search(r"(^|/)(tests?|data_scripts)/", name)]
     assert {Path(name).name for name in names if "/licenses/" in name} == {"LICENSE", "ATTRIBUTION.md"}
@@ -201,3 +204,45 @@ def test_no_text_names_our_package_as_if_an_index_had_it():
         if re.search(r"(pip|uv|pipx) (tool )?install [^`&]*?(?<![\w/.-])speechrnn\b(?! ?@)", line)
     }
     assert said == set()
+
+
+SETTINGS = """
+name = "alone"
+[data]
+folder = "data"
+task = "yes,no"
+[network]
+first_channels = 4
+channels = 8
+residual_layers = 0
+features = 16
+hidden_size = 16
+[train]
+epochs = 1
+batch_size = 8
+"""
+
+
+@pytest.mark.slow
+def test_a_wheel_alone_trains_exports_quantizes_and_writes_c(installed, tmp_path):
+    """No checkout is near: the programs stand in an empty folder, with clips of noise beside them."""
+    rng = np.random.default_rng(0)
+    for word in ("yes", "no", "_background_noise_"):
+        (tmp_path / "data" / word).mkdir(parents=True)
+        for i in range(40):
+            soundfile.write(tmp_path / "data" / word / f"{i}_nohash_0.wav", 0.1 * rng.standard_normal(16_000), 16_000)
+    (tmp_path / "alone.toml").write_text(SETTINGS)
+
+    def speechrnn(*arguments):
+        done = python(installed, "-m", "speechrnn", *arguments, cwd=tmp_path)
+        assert done.returncode == 0, (arguments, done.stderr)
+        return done.stdout
+
+    shown = speechrnn("train", "alone.toml")
+    assert shown.splitlines()[-1] == "export it: speechrnn export runs/alone/best.pt -o alone.onnx"
+    speechrnn("export", "runs/alone/best.pt", "-o", "alone.onnx")
+    speechrnn("quantize", "alone.onnx", "small.onnx", "--weights", "float16")
+    speechrnn("to-c", "alone.onnx", "c")
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"speechrnn.h", "speechrnn.c", "main.c"}
+    assert "float16" in speechrnn("info", "small.onnx")
+    assert speechrnn("classify", "data/yes/0_nohash_0.wav", "--model", "small.onnx").split()[0].endswith(".wav")

@@ -13,12 +13,13 @@ import torch
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
-from speechrnn.training import bc_resnet, corpus
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.partition import partition
+from speechrnn.training import bc_resnet
 from speechrnn.training.augment import loudest_tenth
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, TrainConfig
 from speechrnn.training.data import SPEECH, TrainingData
 from speechrnn.training.objective import Teachers
-from speechrnn.training.partition import partition
 from speechrnn.training.sounds import CLIP_SAMPLES, Recordings
 from tests.support.environment import SHARED
 from tests.support.noise import augmented, noise_clips

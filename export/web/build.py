@@ -17,9 +17,9 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.errors import InputError
 from speechrnn.model import Model
+from speechrnn.programs import ModelOption, report_errors, say
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -16,10 +16,10 @@ from export.web import chromium
 from export.web.build import ROOT, build, fetched_runtime
 from export.web.serve import served
 from speechrnn import audio
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.errors import InputError
 from speechrnn.files import check_place, check_writable, replacing
 from speechrnn.model import Model
+from speechrnn.programs import ModelOption, report_errors, say
 
 GAP_SECONDS = 1.2
 NOISE = 1e-3  # of a quiet room, RMS; full scale 1.0

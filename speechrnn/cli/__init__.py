@@ -1,38 +1,28 @@
 """The `speechrnn` command: one module a verb, heavy imports inside the verb."""
 
-import contextlib
-import os
-import stat
 import sys
-import warnings
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
-from types import TracebackType
 from typing import Annotated
 
 import typer
 
 from speechrnn import interrupts
-from speechrnn.cli import streams
-from speechrnn.errors import InputError, SoundWarning, first_line, refused_by_system
-from speechrnn.text import printable
+from speechrnn.programs import report_errors
 
-VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
-ModelOption = Annotated[
-    Path | None,
-    typer.Option("--model", "-m", help="ONNX file, or gru-12-small, to use instead of gru-12", show_default=False),
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace files of these names that are there already")
-]
+GROUPS = {  # as `speechrnn --help` shows them
+    "Use": ("listen", "spot", "classify", "info", "devices", "doctor", "plot"),
+    "Measure": ("evaluate", "score", "validate", "bench"),
+    "Train": ("train",),
+    "Deploy": ("export", "calibrate", "quantize", "to-c"),
+}
+VERBS = {verb: group for group, verbs in GROUPS.items() for verb in verbs}
 
 
 def run() -> None:
     """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
     app = typer.Typer(
         name="speechrnn",
-        help="Hear spoken commands: label clips, look at what the network hears, train and measure models.",
+        help="Hear spoken commands: label clips, look at what the network hears, measure, train and deploy models.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
@@ -40,7 +30,8 @@ def run() -> None:
     app.callback()(_version)
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     for verb in (asked,) if asked in VERBS else VERBS:
-        app.command(verb)(getattr(import_module(f"speechrnn.cli.{verb}"), verb))
+        name = verb.replace("-", "_")
+        app.command(verb, rich_help_panel=VERBS[verb])(getattr(import_module(f"speechrnn.cli.{name}"), name))
     try:
         with report_errors():  # also around what typer prints by itself
             app()
@@ -66,112 +57,3 @@ def _version(
     ] = False,
 ) -> None:
     pass
-
-
-@contextlib.contextmanager
-def report_errors() -> Iterator[None]:
-    """What the user gave is no good: one line on stderr, exit code 2, no traceback."""
-    try:
-        streams.prepare()
-        interrupts.take()
-        with _told_warnings():
-            yield
-        sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
-    except InputError as error:
-        say(str(error))
-        if isinstance(error, streams.OutputError):
-            streams.abandon_results()
-        raise typer.Exit(2) from None
-    except ImportError as error:
-        if (missing := missing_package(error)) is None:
-            raise
-        say(missing)
-        raise typer.Exit(2) from None
-    except BrokenPipeError:  # `speechrnn ... | head` is no error
-        streams.abandon_results()
-        raise typer.Exit(0) from None
-    except OSError as error:
-        say(refused_by_system(error))
-        raise typer.Exit(2) from None
-    except ValueError as error:
-        if "embedded null" not in str(error):  # what Python says of a name with a NUL, whatever wanted to open it
-            raise
-        say("a name has a NUL in it: name another file")
-        raise typer.Exit(2) from None
-    except KeyboardInterrupt:
-        say("stopped")
-        raise typer.Exit(interrupts.INTERRUPTED) from None
-
-
-LIGHT = ("numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "rich")  # what speechrnn itself depends on
-PLOT = ("matplotlib", "PIL")  # what its extra "plot" brings; "train" brings all others
-
-
-def missing_package(error: ImportError) -> str | None:
-    """What to install, in one line, if a package of others is missing or can't be used; None if it is one of ours."""
-    package = (error.name or "").partition(".")[0]
-    if package in ("", "speechrnn", "export", "data_scripts", "research"):
-        return None
-    reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
-    if package in LIGHT:
-        return f"this needs {package}{reason}: pip install {package}"
-    from speechrnn.installation import install_command
-
-    return f"this needs {package}{reason}: {install_command('plot' if package in PLOT else 'train')}"
-
-
-def start_module() -> None:
-    """Where `python -m PACKAGE.MODULE` is starting, one line and exit code 2 for what an import at its top lacks.
-
-    And no traceback for Ctrl-C meanwhile. Called by the package, which is imported before its module: what that imports
-    is beyond `report_errors`.
-    """
-    if sys.argv[:1] != ["-m"]:  # what Python has there while it looks for the module
-        return
-    interrupts.die()
-
-    def hook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        missing = missing_package(error) if isinstance(error, ImportError) else None
-        if missing is None:
-            sys.__excepthook__(kind, error, traceback)
-            return
-        say(missing)
-        raise SystemExit(2)
-
-    sys.excepthook = hook
-
-
-@contextlib.contextmanager
-def _told_warnings() -> Iterator[None]:
-    """What is wrong with sound that can be used is a line, too."""
-
-    def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
-        say(str(message)) if issubclass(category, SoundWarning) else shown(message, category, *place, **more)  # type: ignore[arg-type]
-
-    with warnings.catch_warnings():
-        shown = warnings.showwarning
-        warnings.simplefilter("always", SoundWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
-        yield
-
-
-def say(message: str) -> None:
-    """A line for the person, on stderr; one line even if a path in it has a line break."""
-    typer.echo(f"speechrnn: {printable(message)}", err=True)
-
-
-def check_folder(path: Path, option: str) -> None:
-    """Before the work, not after it: can files be put into the folder, which is made with those above it if need be?"""
-    place, status = path, None
-    try:
-        while status is None:
-            try:
-                status = os.stat(place)
-            except (FileNotFoundError, NotADirectoryError):
-                place = place.parent
-    except OSError as error:  # a name that is too long, links that lead in a circle
-        raise InputError(f"{option} {path}: can't be used ({error.strerror}): name another folder") from None
-    if not stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{option} {path}: {place} is no folder: name another one")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: {place} can't be written to: name another folder")

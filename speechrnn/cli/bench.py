@@ -7,8 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,18 +17,17 @@ import numpy as np
 import typer
 
 from speechrnn import long_run
-from speechrnn.cli import report_errors, say
 from speechrnn.errors import InputError, ModelError
 from speechrnn.long_run import LongRun
+from speechrnn.programs import report_errors, say
 from speechrnn.text import printable
+from speechrnn.timing import block_times, clip_times, paired_ratio, seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from speechrnn.model import Model
 
-ROUNDS, BLOCKS = 40, 50  # models and their references take turns: so many times, so many blocks at a time
-CLIPS = 20  # the same for clips, one at a time
 SAME = 1e-3  # posteriors of a long run may differ so much from hour to hour
 FLAT = 1.05  # and the memory may grow by so much after the first minute
 
@@ -100,7 +98,7 @@ def _print_table(rows: list[dict]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from speechrnn.cli.terminal import plain_console
+    from speechrnn.terminal import plain_console
 
     title = f"{rows[0]['processor']}, onnxruntime {rows[0]['onnxruntime']}, one thread"
     table = Table("measure", title=Text(title))
@@ -168,27 +166,6 @@ def _measure(models: "list[Model]", steps: list[Callable[[], object]]) -> list[d
     return rows
 
 
-def block_times(models: "Sequence[Model]", steps: Sequence[Callable[[], object]] = ()) -> np.ndarray:
-    """Seconds of each call [job, round, call], all in turns: each model's block of a stream, and its step after it."""
-    jobs: list[Callable[[], object]] = []
-    for i, model in enumerate(models):
-        jobs.append(partial(model.stream().process, _noise(model.card.block_length)[None]))
-        jobs += [steps[i]] if steps else []
-    return in_turns(jobs, ROUNDS, BLOCKS)
-
-
-def clip_times(models: "Sequence[Model]") -> np.ndarray:
-    """Seconds for a clip of 1 s and its tail [model, round], in turns."""
-    clip = _noise(models[0].card.sample_rate)
-    return in_turns([partial(model.posteriors, clip) for model in models], CLIPS, 1)[:, :, 0]
-
-
-def paired_ratio(times: np.ndarray, reference: np.ndarray) -> float:
-    """Of two jobs that took turns, [round] or [round, call]: the median over the rounds of the ratio of their times."""
-    middles = [np.median(job.reshape(len(job), -1), axis=1) for job in (times, reference)]
-    return float(np.median(middles[0] / middles[1]))
-
-
 def processor() -> str:
     """What this machine calls itself: a board's name, a processor's, or only its kind."""
     with contextlib.suppress(OSError):  # of a Raspberry Pi and its kin; ends with a zero
@@ -200,35 +177,11 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _noise(samples: int) -> np.ndarray:
-    return (0.1 * np.random.default_rng(0).standard_normal(samples)).astype(np.float32)
-
-
-def seconds(job: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    job()
-    return time.perf_counter() - started
-
-
-def in_turns(jobs: Sequence[Callable[[], object]], rounds: int, calls: int) -> np.ndarray:
-    """Seconds of each call [job, round, call]; the first round of each isn't counted."""
-    times: list[list[list[float]]] = [[] for _ in jobs]
-    for _ in range(rounds + 1):
-        for job, done in zip(jobs, times, strict=True):
-            done.append([seconds(job) for _ in range(calls)])
-    return np.array(times)[:, 1:]
-
-
-def median_times(jobs: Sequence[Callable[[], object]], rounds: int) -> list[float]:
-    """The median time of each job [seconds], one call in each turn."""
-    return np.median(in_turns(jobs, rounds, 1), axis=(1, 2)).tolist()
-
-
 def _long_runs(models: "list[Model]", hours: float, clip: Path | None) -> list[LongRun]:
     """Minutes or hours of sound through each model; with a progress bar where it takes time and somebody looks."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from speechrnn.cli.terminal import plain_console
+    from speechrnn.terminal import plain_console
 
     console = plain_console(stderr=True)
     console.quiet = not (hours and console.is_terminal)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from speechrnn.channels import parse
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.options import ChannelOption
-from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
+from speechrnn.programs import ModelOption, report_errors, say
+from speechrnn.progress import with_progress
+from speechrnn.terminal import in_cell, in_line, plain_console
 
 if TYPE_CHECKING:
     from speechrnn.model import Classification
 
-PROGRESS_FROM = 100  # files: fewer are done before a bar can be read
 Result = tuple[str, "Classification"]
 
 
@@ -117,19 +117,6 @@ def _find_in(path: str, files: list[str]) -> int:
         raise nothing_in(folder.path)
     files += map(str, folder.files)
     return folder.unheard()
-
-
-def with_progress(results: Iterable, count: int) -> Iterator:
-    """Hand results on, with a progress bar where somebody looks and there is time to."""
-    if count < PROGRESS_FROM or not sys.stderr.isatty():
-        yield from results
-        return
-    from rich.progress import Progress
-
-    # A bar takes stdout for itself unless told not to: results would end on the terminal instead of in the file.
-    bar = Progress(console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
-    with bar:
-        yield from bar.track(results, total=count, description="classifying")
 
 
 def _record(name: str, result: "Classification", top: int) -> dict:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import report_errors
 from speechrnn.errors import MicrophoneError
+from speechrnn.programs import report_errors
 
 
 def devices(as_json: Annotated[bool, typer.Option("--json", help="The list as JSON")] = False) -> None:
@@ -28,7 +28,7 @@ def devices(as_json: Annotated[bool, typer.Option("--json", help="The list as JS
         from rich.table import Table
         from rich.text import Text
 
-        from speechrnn.cli.terminal import plain_console
+        from speechrnn.terminal import plain_console
 
         table = Table("", "number", "name", "host", "rate", "channels")
         for device in found:

@@ -11,9 +11,9 @@ import numpy as np
 import typer
 
 from speechrnn.channels import OPPOSITE_PHASE, Channel, parse
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.options import ChannelOption
 from speechrnn.errors import SoundWarning
+from speechrnn.programs import ModelOption, report_errors, say
 
 if TYPE_CHECKING:
     from speechrnn.microphone import Microphone

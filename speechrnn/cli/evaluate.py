@@ -2,7 +2,6 @@
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,18 +9,12 @@ import numpy as np
 import typer
 
 from speechrnn.channels import parse
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.options import ChannelOption
 from speechrnn.errors import AudioError
+from speechrnn.evaluation.partition import Partition
+from speechrnn.evaluation.tables import confusion_figures, print_confusions
 from speechrnn.files import check_writable
-
-
-class Partition(StrEnum):
-    """By the speaker, as Speech Commands is divided."""
-
-    training = "training"
-    validation = "validation"
-    testing = "testing"
+from speechrnn.programs import ModelOption, report_errors, say
 
 
 def evaluate(
@@ -49,9 +42,9 @@ def evaluate(
             from speechrnn import pictures
 
             pictures.kind(picture)
-        from speechrnn.cli.classify import with_progress
+        from speechrnn.evaluation.corpus import evaluation_clips
         from speechrnn.model import Model
-        from speechrnn.training.corpus import evaluation_clips
+        from speechrnn.progress import with_progress
 
         classifier = Model(model)
         labels = classifier.labels
@@ -67,60 +60,18 @@ def evaluate(
                 counts[labels.index(clip.label), labels.index(result.label)] += 1
         if not counts.sum():
             raise AudioError(f"{folder}: none of its {len(clips)} clips could be used")
-        (_print_json if as_json else print_table)(counts, labels)
+        (_print_json if as_json else print_confusions)(counts, labels)
         if picture:
             pictures.confusions(counts, labels, picture)
         if unreadable:
             raise typer.Exit(1)
 
 
-def figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]:
-    """For each label that was said or heard: clips, recall, precision, and what it was most often mistaken for."""
-    rows = []
-    for i, label in enumerate(labels):
-        said, heard, right = int(counts[i].sum()), int(counts[:, i].sum()), int(counts[i, i])
-        if not said + heard:
-            continue
-        wrong = counts[i].copy()
-        wrong[i] = 0
-        worst = int(wrong.argmax())
-        rows.append(
-            {
-                "label": label,
-                "clips": said,
-                "recall": right / said if said else None,
-                "precision": right / heard if heard else None,
-                "mistaken_for": {"label": labels[worst], "clips": int(wrong[worst])} if wrong[worst] else None,
-            }
-        )
-    return rows
-
-
 def _print_json(counts: np.ndarray, labels: tuple[str, ...]) -> None:
     whole = {
         "clips": int(counts.sum()),
         "accuracy": float(np.trace(counts) / counts.sum()),
-        "labels": figures(counts, labels),
+        "labels": confusion_figures(counts, labels),
         "confusions": {"labels": labels, "counts": counts.tolist()},
     }
     sys.stdout.write(json.dumps(whole, indent=2) + "\n")
-
-
-def print_table(counts: np.ndarray, labels: tuple[str, ...]) -> None:
-    """A row for each label, and the accuracy of all; `counts` [said, heard]."""
-    from rich.table import Table
-
-    from speechrnn.cli.terminal import plain_console
-
-    table = Table("label")
-    for header in ("clips", "recall", "precision"):
-        table.add_column(header, justify="right")
-    table.add_column("mistaken for")
-    for row in figures(counts, labels):
-        cells = ["-" if row[key] is None else f"{row[key]:.1%}" for key in ("recall", "precision")]
-        wrong = row["mistaken_for"]
-        table.add_row(row["label"], str(row["clips"]), *cells, f"{wrong['label']} ({wrong['clips']})" if wrong else "")
-    console = plain_console()
-    console.print(table)
-    right, total = int(np.trace(counts)), int(counts.sum())
-    console.print(f"accuracy {right / total:.2%} ({right} of {total} clips)", highlight=False)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from speechrnn.channels import Channel
-from speechrnn.cli import say
 from speechrnn.cli.outputs import RATE
 from speechrnn.errors import InputError
+from speechrnn.programs import say
 
 if TYPE_CHECKING:
     from speechrnn.microphone import Microphone

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import report_errors
-from speechrnn.cli.terminal import plain_console
+from speechrnn.programs import report_errors
+from speechrnn.terminal import plain_console
 from speechrnn.text import printable
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import typer
 
 from speechrnn.channels import parse
-from speechrnn.cli import ModelOption, report_errors, say
 from speechrnn.cli.feeds import Feed, Headerless, open_feed
 from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.outputs import RATE, Program, Recording, check_save, write_jsonl, write_text
@@ -26,6 +25,7 @@ from speechrnn.cli.spotting import (
 )
 from speechrnn.cli.view import View
 from speechrnn.errors import InputError
+from speechrnn.programs import ModelOption, report_errors, say
 
 if TYPE_CHECKING:
     from speechrnn.decision import Detection

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechrnn.cli import say
 from speechrnn.errors import InputError
 from speechrnn.files import TakenError, check_not_read, check_place, write
 from speechrnn.labels import Label, audacity
+from speechrnn.programs import say
 
 if TYPE_CHECKING:
     from speechrnn.decision import Detection

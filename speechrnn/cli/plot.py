@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from speechrnn.channels import parse
-from speechrnn.cli import ModelOption, report_errors
 from speechrnn.cli.options import ChannelOption
 from speechrnn.errors import InputError
 from speechrnn.files import check_writable
+from speechrnn.programs import ModelOption, report_errors
 
 
 def plot(

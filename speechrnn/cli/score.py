@@ -2,15 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from speechrnn.channels import parse
-from speechrnn.cli import ModelOption, report_errors
 from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.spotting import (
     HysteresisOption,
@@ -21,11 +18,13 @@ from speechrnn.cli.spotting import (
     make_spotter,
 )
 from speechrnn.errors import InputError
+from speechrnn.evaluation.tables import score_figures, share_of
 from speechrnn.files import check_writable
+from speechrnn.programs import ModelOption, report_errors
 
 if TYPE_CHECKING:
-    from speechrnn.recordings import IntervalAccuracy, Recording
-    from speechrnn.scoring import Score
+    from speechrnn.evaluation.recordings import IntervalAccuracy
+    from speechrnn.evaluation.scoring import Score
 
 
 SURE = 0.8  # a posterior from which people take a word for certain
@@ -76,9 +75,10 @@ def score(
             from speechrnn import pictures
 
             pictures.kind(picture)
-        from speechrnn import scoring
+        from speechrnn.evaluation import scoring
+        from speechrnn.evaluation.listening import ListeningProgress
+        from speechrnn.evaluation.recordings import IntervalAccuracy, hear, interval_accuracy, read, sound_files
         from speechrnn.model import Model
-        from speechrnn.recordings import IntervalAccuracy, hear, interval_accuracy, read, sound_files
 
         found = [read(path, labels, no_labels) for path in sound_files(recordings, held_out)]
         if not found:
@@ -106,58 +106,14 @@ def _rates(result: "Score") -> tuple[float, float]:
     return result.false_accepts_per_hour or 0.0, result.missed_share or 0.0
 
 
-class ListeningProgress:
-    """A bar on stderr, where somebody looks; it counts seconds of sound."""
-
-    def __init__(self, recordings: "Sequence[Recording]") -> None:
-        self._shown = sys.stderr.isatty()
-        if self._shown:
-            from rich.progress import Progress
-
-            from speechrnn.cli.terminal import plain_console
-            from speechrnn.recordings import total_seconds
-
-            self._bar = Progress(
-                console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()
-            )
-            self._task = self._bar.add_task("listening", total=total_seconds(recordings))
-
-    def __enter__(self) -> "ListeningProgress":
-        if self._shown:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._shown:
-            self._bar.stop()
-
-    def advance(self, seconds: float) -> None:
-        if self._shown:
-            self._bar.advance(self._task, seconds)
-
-
-def figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
-    """All that is known of the recordings, as JSON has it; of clips only where there are some."""
-    whole: dict = {key: getattr(result, key) for key in ("words", "hits", "misses", "wrong", "doubles")}
-    whole |= {key: getattr(result, key) for key in ("false_accepts", "hours", "missed_share", "double_share")}
-    whole |= {
-        key: getattr(result, key) for key in ("false_accepts_per_hour", "latency_median", "latency_p95", "latencies")
-    }
-    whole |= {key: getattr(result, key) for key in ("probability_median", "peak_median")}
-    whole["per_word"] = {word: {**asdict(counts), "misses": counts.misses} for word, counts in result.counts.items()}
-    if accuracy.clips:
-        whole["clips"] = asdict(accuracy)
-    return whole
-
-
 def _print_json(result: "Score", accuracy: "IntervalAccuracy") -> None:
-    sys.stdout.write(json.dumps(figures(result, accuracy), indent=2) + "\n")
+    sys.stdout.write(json.dumps(score_figures(result, accuracy), indent=2) + "\n")
 
 
 def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
     from rich.table import Table
 
-    from speechrnn.cli.terminal import plain_console
+    from speechrnn.terminal import plain_console
 
     table = Table("word")
     for header in ("said", "hits", "missed", "wrong", "doubles", "false accepts"):
@@ -194,8 +150,3 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
         lines.append(f"labels of {accuracy.clips} clips: {shares[0]} right in the stream, {shares[1]} cut out of it")
     for line in lines:
         console.print(line, highlight=False)
-
-
-def share_of(count: int, whole: int) -> str:
-    """As it stands in a table."""
-    return f"{count / whole:.1%}" if whole else "-"

@@ -14,7 +14,7 @@ import typer
 
 from speechrnn import labels
 from speechrnn.channels import Channel, parse
-from speechrnn.cli import ModelOption, OverwriteOption, mirror, report_errors, say
+from speechrnn.cli import mirror
 from speechrnn.cli.options import ChannelOption
 from speechrnn.cli.spotting import (
     HysteresisOption,
@@ -24,9 +24,10 @@ from speechrnn.cli.spotting import (
     WordsOption,
     make_spotter,
 )
-from speechrnn.cli.terminal import in_cell, in_line, plain_console
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import make_folder, write
+from speechrnn.programs import ModelOption, OverwriteOption, report_errors, say
+from speechrnn.terminal import in_cell, in_line, plain_console
 from speechrnn.text import printable
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import check_folder, report_errors
 from speechrnn.errors import InputError
+from speechrnn.programs import check_folder, report_errors
 
 
 @contextmanager
@@ -75,10 +75,10 @@ def train(
         chosen = settings.load(config, [*(set_ or []), *changes])
         folder = run_folder or Path("runs") / chosen.name
         check_folder(folder, "--run-folder")
-        from speechrnn.cli.terminal import plain_console
+        from speechrnn.terminal import plain_console
         from speechrnn.training.train import Run
 
         run = Run(chosen, folder, resume, plain_console())
         run.fit()
         if run.first:
-            typer.echo(f"export it: python -m export.to_onnx {run.best} {chosen.name}.onnx")
+            typer.echo(f"export it: speechrnn export {run.best} -o {chosen.name}.onnx")

@@ -3,6 +3,6 @@
 import sys
 
 if sys.argv[:1] == ["-m"]:  # `python -m speechrnn.training.average`; for others it would load the command line
-    from speechrnn.cli import start_module
+    from speechrnn.programs import start_module
 
     start_module()

@@ -9,9 +9,9 @@ import torchaudio
 from torch import Tensor, nn
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.evaluation.endpoints import word_extent
 from speechrnn.level import QUIETEST, db_to_amplitude, loudest_rms, rms, scale_to_snr
 from speechrnn.training.config import AugmentConfig, FrontEndConfig
-from speechrnn.training.extent import word_extent
 
 GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word, and closes after it, by this at most
 SUPPRESSOR_FFT = 512  # samples: 32 ms

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from speechrnn.cli import report_errors
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.files import check_writable
+from speechrnn.programs import report_errors
 from speechrnn.training import checkpoint
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -50,7 +50,7 @@ def main(
         }
         kept = {"config": contents[0]["config"], "labels": contents[0]["labels"]}
         checkpoint.save(out, {**kept, "weights": weights})
-        typer.echo(f"export it: python -m export.to_onnx {out} model.onnx")
+        typer.echo(f"export it: speechrnn export {out} -o model.onnx")
 
 
 if __name__ == "__main__":

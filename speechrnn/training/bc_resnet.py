@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
 from speechrnn.errors import ConfigError, ModelError
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
 
 SUB_BANDS = 5  # each with a normalisation of its own
 STAGES = (  # input and output channels, blocks, stride over frequency, dilation over time

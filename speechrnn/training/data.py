@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import AudioError, ConfigError
+from speechrnn.evaluation import corpus
 from speechrnn.model import Sound
-from speechrnn.training import corpus
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
 from speechrnn.training.hints import NO_HINTS, Hints

@@ -46,7 +46,7 @@ class FrontEnd(nn.Module):
         skipped = self.tail_length + self.config.hop_length - self.config.window_length  # older than the first window
         frames = audio[..., skipped:].unfold(-1, self.config.window_length, self.config.hop_length)
         if not self.training:  # which doesn't notice, and takes a quarter less time without it
-            frames = frames.double()  # see export.graph
+            frames = frames.double()  # see speechrnn.export.front_end
         parts = torch.view_as_real(torch.fft.rfft(frames * self.window, self.config.n_fft))
         return (parts * parts).sum(-1).to(self.bands.dtype) @ self.bands
 

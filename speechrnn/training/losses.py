@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from speechrnn.card import SMOOTHING_BLOCKS
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
 
 ALARM_BLOCKS = 60  # a false alarm may be looked for in each stretch of 1.2 s
 

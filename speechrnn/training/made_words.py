@@ -3,8 +3,8 @@
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.evaluation.endpoints import loudest, word_extent
 from speechrnn.level import rms
-from speechrnn.training.extent import loudest, word_extent
 from speechrnn.training.made_noise import shaped
 
 FADE = SAMPLE_RATE // 100  # samples over which two sounds pass into each other, or one ends

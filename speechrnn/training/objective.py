@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechrnn.errors import ConfigError
-from speechrnn.training import bc_resnet, checkpoint, corpus, from_onnx
+from speechrnn.evaluation import corpus
+from speechrnn.training import bc_resnet, checkpoint, from_onnx
 from speechrnn.training.augment import SpecAugment, VocalTract, mix
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.endpoints import word_extent
 from speechrnn.level import db_to_amplitude
-from speechrnn.training import corpus
 from speechrnn.training.augment import Augment, loudest_tenth
 from speechrnn.training.config import StreamConfig
-from speechrnn.training.extent import word_extent
 from speechrnn.training.losses import not_yet
 from speechrnn.training.sounds import CLIP_SAMPLES, Sounds
 

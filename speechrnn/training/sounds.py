@@ -10,9 +10,9 @@ import numpy as np
 from speechrnn import audio, folders, text_files
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, InputError
-from speechrnn.training import corpus
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.endpoints import loudest, takes
 from speechrnn.training.config import DataConfig
-from speechrnn.training.extent import loudest, takes
 from speechrnn.training.made_noise import made_noise
 from speechrnn.training.made_words import extended, floor, piece
 

@@ -20,7 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from speechrnn import pictures
 from speechrnn.errors import ConfigError, ModelError
-from speechrnn.training import checkpoint, corpus, from_onnx
+from speechrnn.evaluation import corpus
+from speechrnn.training import checkpoint, from_onnx
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors, validation_clips
 from speechrnn.training.network import Recognizer

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 import pytest
 
-from export import c_compiled, c_source, c_weights, to_c, to_onnx
-from export.c_source import Precision
 from speechrnn import decision
+from speechrnn.export import c_compiled, c_source, c_weights, to_c, to_onnx
+from speechrnn.export.precision import Precision
 from speechrnn.model import Model
 from tests.support.networks import recognizer, saved
 from tests.support.sound_kinds import sound

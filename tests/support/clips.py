@@ -5,8 +5,8 @@ import shutil
 import numpy as np
 import soundfile
 
-from speechrnn.training import corpus
-from speechrnn.training.partition import partition
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.partition import partition
 from tests.support.command_line import ROOT
 
 RATE = 16_000

@@ -2,9 +2,9 @@
 
 import torch
 
+from speechrnn.evaluation.corpus import task_labels
 from speechrnn.training import checkpoint
 from speechrnn.training.config import Config, NetworkConfig
-from speechrnn.training.corpus import task_labels
 from speechrnn.training.network import Recognizer
 
 LABELS = task_labels("yes,no")

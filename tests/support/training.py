@@ -8,8 +8,8 @@ import soundfile
 from rich.console import Console
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.evaluation.partition import partition
 from speechrnn.training import config
-from speechrnn.training.partition import partition
 from speechrnn.training.train import Run
 
 SETTINGS = """

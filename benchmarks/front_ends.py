@@ -1,7 +1,8 @@
-"""python -m export.front_ends: ways to compute the mel power of frames in an ONNX graph, side by side in one run.
+"""python -m benchmarks.front_ends: ways to compute the mel power of frames in an ONNX graph, side by side in one run.
 
-`export.front_end` has the transform in two steps. The others are what is usual: one convolution with all cosines and
-sines (dense), its frames folded into an even and an odd half first (half the multiplications), the STFT operator.
+`speechrnn.export.front_end` has the transform in two steps. The others are what is usual: one convolution with all
+cosines and sines (dense), its frames folded into an even and an odd half first (half the multiplications), the STFT
+operator.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,12 @@ import typer
 from onnx import TensorProto, helper, numpy_helper
 from rich.table import Table
 
-from export.front_end import mel_power, windowed_frames
-from export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.cli.bench import in_turns, paired_ratio
-from speechrnn.cli.terminal import plain_console
+from speechrnn.export.front_end import mel_power, windowed_frames
+from speechrnn.export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.inference import session
+from speechrnn.terminal import plain_console
+from speechrnn.timing import in_turns, paired_ratio
 from speechrnn.training.config import FrontEndConfig
 from speechrnn.training.front_end import FrontEnd
 
@@ -129,7 +130,7 @@ def tone_above_noise(samples: int) -> np.ndarray:
 def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in turns")] = 15) -> None:
     """Compare the ways by weights in the file, by error beside a loud tone, and by time on one thread.
 
-    Example: python -m export.front_ends --rounds 50
+    Example: python -m benchmarks.front_ends --rounds 50
     """
     front_end = FrontEnd(FrontEndConfig()).eval()
     protos = {name: build(way, front_end) for name, way in WAYS.items()}

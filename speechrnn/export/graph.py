@@ -1,7 +1,7 @@
 """A trained recognizer in, the same computation as an ONNX graph out, built node by node from its weights.
 
 No exporter stands between: the graph has only what is needed, its batch and time axes are free, and a new torch can't
-change it. `export.to_onnx` compares both before a file is written. Batch normalisation is folded into the convolutions.
+change it. `to_onnx` compares both before a file is written. Batch normalisation is folded into the convolutions.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from export.front_end import mel_power
-from export.nodes import IR_VERSION, OPSET, Graph
+from speechrnn.export.front_end import mel_power
+from speechrnn.export.nodes import IR_VERSION, OPSET, Graph
 from speechrnn.training.from_onnx import RECURRENT
 from speechrnn.training.network import CausalConvolution, Network, Recognizer
 

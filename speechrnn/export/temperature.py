@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from speechrnn.calibration import Bin, expected_calibration_error, reliability, tempered
-from speechrnn.cli.classify import with_progress
 from speechrnn.errors import InputError, ModelError
+from speechrnn.evaluation.calibration import Bin, expected_calibration_error, reliability, tempered
+from speechrnn.evaluation.corpus import Clip
+from speechrnn.evaluation.partition import speaker
 from speechrnn.model import Model
-from speechrnn.training.corpus import Clip
-from speechrnn.training.partition import speaker
+from speechrnn.progress import with_progress
 
 LOWEST, HIGHEST = 0.4, 2.5  # temperatures
 TRIED = 11  # between them, evenly in their logarithm; then as many around the best of these

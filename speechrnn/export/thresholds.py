@@ -18,11 +18,11 @@ import numpy as np
 from rich.progress import track
 
 from speechrnn.card import Card
-from speechrnn.cli.terminal import plain_console
 from speechrnn.decision import Detector
 from speechrnn.errors import InputError
+from speechrnn.evaluation.scoring import Heard, Score, judge
 from speechrnn.labels import Label
-from speechrnn.scoring import Heard, Score, judge
+from speechrnn.terminal import plain_console
 
 # Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: a word that is only half heard was often
 # said, and one that is often imagined at such odds gets a higher threshold.

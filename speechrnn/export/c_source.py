@@ -1,17 +1,16 @@
-"""Weights in, the text of the C program out: the sources in export/c joined, with the numbers as constant arrays."""
+"""Weights in, the text of the C program out: the sources in c/ joined, with the numbers as constant arrays."""
 
-import math
 import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
-from export.c_weights import GATES, Matrix, Weights
 from speechrnn.card import Card
+from speechrnn.export.c_weights import GATES, Matrix, Weights
+from speechrnn.export.precision import Precision
 from speechrnn.training.config import HOPS_PER_BLOCK
 
 SOURCES = Path(__file__).with_name("c")
@@ -41,13 +40,6 @@ USAGE = """\
         if (speechrnn_decide(&state, probabilities, &detection))
             ... speechrnn_labels[detection.label] was said ...
     }"""
-
-
-class Precision(StrEnum):
-    """How the matrices are stored. Biases, the first convolution and the depthwise ones are float32 in any case."""
-
-    float32 = "float32"
-    int8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -132,7 +124,7 @@ def program(weights: Weights, card: Card, precision: Precision, source: str) -> 
 
 
 def _source(name: str, **texts: str) -> str:
-    """A file of export/c; each comment /* @key@ */ in it becomes the text of that name."""
+    """A file of c/; each comment /* @key@ */ in it becomes the text of that name."""
     text = (SOURCES / name).read_text(encoding="utf-8")
     for key, value in texts.items():
         assert f"/* @{key}@ */" in text, (name, key)
@@ -196,19 +188,19 @@ def _front_end(tables: _Tables, weights: Weights) -> list[str]:
 def _convolutions(tables: _Tables, weights: Weights) -> str:
     matrices, rows, offset = [], [], 0
     for i, convolution in enumerate(weights.convolutions):
-        layer, name = convolution.layer, f"convolution_{i}"
+        name = f"convolution_{i}"
         height, width, _ = convolution.taps.shape
-        past, bands, inputs = layer.tail_shape
         taps = tables.array(f"{name}_taps", convolution.taps.ravel())
         bias = tables.array(f"{name}_bias", convolution.bias)
         mix = "NULL"
         if convolution.mix:
             matrices.append(tables.matrix(f"{name}_mix", convolution.mix))
             mix = f"&{name}_mix"
-        numbers = [inputs, layer.norm.num_features, height, height - past, bands, layer.output_bands, width]
-        numbers += [convolution.stride, int(layer.residual), offset]
+        numbers = [convolution.inputs, convolution.outputs, height, height - convolution.past]
+        numbers += [convolution.bands, convolution.output_bands, width]
+        numbers += [convolution.stride, int(convolution.residual), offset]
         rows.append(f"    {{{', '.join(map(str, numbers))}, {taps}, {mix}, {bias}}},")
-        offset += height * bands * inputs
+        offset += height * convolution.bands * convolution.inputs
     count = f"#define CONVOLUTIONS {len(rows)}"
     return "\n".join([*matrices, "", count, "static const convolution convolutions[CONVOLUTIONS] = {", *rows, "};"])
 
@@ -250,7 +242,7 @@ def _interface(card: Card) -> dict[str, int]:
 
 def _sizes(weights: Weights) -> dict[str, int]:
     """What the header defines for its own struct, and for the C file."""
-    front_end, network, last = weights.front_end, weights.network, weights.convolutions[-1].layer
+    front_end, network, last = weights.front_end, weights.network, weights.convolutions[-1]
     matrices = [c.mix for c in weights.convolutions if c.mix] + [weights.features, weights.output]
     matrices += [matrix for cell in weights.cells for matrix in (cell.input, cell.hidden)]
     return {
@@ -259,9 +251,9 @@ def _sizes(weights: Weights) -> dict[str, int]:
         "SPEECHRNN_SOUND": front_end.window_length + (HOPS_PER_BLOCK - 1) * front_end.hop_length,
         "SPEECHRNN_FFT": front_end.n_fft,
         "SPEECHRNN_BANDS": front_end.n_mels,
-        "SPEECHRNN_ROWS": sum(c.taps.shape[0] * math.prod(c.layer.tail_shape[1:]) for c in weights.convolutions),
-        "SPEECHRNN_CHANNELS": max(c.layer.tail_shape[-1] for c in weights.convolutions),
-        "SPEECHRNN_LAST_ROW": last.output_bands * last.norm.num_features,
+        "SPEECHRNN_ROWS": sum(c.taps.shape[0] * c.bands * c.inputs for c in weights.convolutions),
+        "SPEECHRNN_CHANNELS": max(c.inputs for c in weights.convolutions),
+        "SPEECHRNN_LAST_ROW": last.output_bands * last.outputs,
         "SPEECHRNN_FEATURES": network.features,
         "SPEECHRNN_LAYERS": network.layers,
         "SPEECHRNN_HIDDEN": network.hidden_size,
@@ -290,7 +282,7 @@ def _heading(card: Card, precision: Precision, source: str, constants: int, stat
     words = ", ".join(card.words)
     parts = [
         f"Finds words in sound, 20 ms at a time: {words}.",
-        f"Written by python -m export.to_c from {source} (network {card.name}). Don't edit it: export it again.",
+        f"Written by speechrnn to-c from {source} (network {card.name}). Don't edit it: export it again.",
         USAGE,
         f"Flash: {constants} bytes of constants ({precision.value} matrices) and less than {CODE_KILOBYTES} KB of code"
         " (by size, on a Cortex-M), besides expf, logf and tanhf of the C library. "

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from export.temperature import output_layer
+from speechrnn.export.temperature import output_layer
 
 
 def apply(proto: onnx.ModelProto, label: int, ratio: float, source: str) -> None:

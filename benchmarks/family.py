@@ -1,4 +1,4 @@
-"""python -m export.family MODEL.onnx FOLDER: all the smaller files of a model, and one table of what they cost.
+"""python -m benchmarks.family MODEL.onnx FOLDER: all the smaller files of a model, and one table of what they cost.
 
 Times are medians of runs taken in turns, on one thread; the ratios to the float32 file carry over to other machines.
 """
@@ -12,15 +12,16 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from export.comparison import ClipsOption, PartitionOption
-from export.quantize import Weights, exports
-from speechrnn.cli import OverwriteOption, report_errors
-from speechrnn.cli.bench import block_times, clip_times, paired_ratio
-from speechrnn.cli.terminal import plain_console
 from speechrnn.errors import InputError
+from speechrnn.export.options import ClipsOption, PartitionOption
+from speechrnn.export.precision import Weights
+from speechrnn.export.quantize import exports
 from speechrnn.files import check_free, write
 from speechrnn.model import Model
+from speechrnn.programs import OverwriteOption, report_errors
+from speechrnn.terminal import plain_console
 from speechrnn.text import printable
+from speechrnn.timing import block_times, clip_times, paired_ratio
 
 
 def paths(model: Model, folder: Path) -> list[Path]:
@@ -78,7 +79,7 @@ def main(
 ) -> None:
     """Store a model as int8 and float16, compare and time the files, and print one table.
 
-    Example: python -m export.family model.onnx build --clips ../data/speech_commands --partition validation
+    Example: python -m benchmarks.family model.onnx build --clips ../data/speech_commands --partition validation
     """
     with report_errors():
         if not folder.is_dir():

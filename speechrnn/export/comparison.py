@@ -5,27 +5,19 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 
 from speechrnn import audio
-from speechrnn.cli.classify import with_progress
-from speechrnn.cli.evaluate import Partition
+from speechrnn.evaluation.corpus import UNKNOWN, Clip, evaluation_clips
 from speechrnn.model import Model, Sound
-from speechrnn.training.corpus import UNKNOWN, Clip, evaluation_clips
+from speechrnn.progress import with_progress
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+PACKAGE = Path(__file__).resolve().parents[1]
+IN_WHEEL, IN_CHECKOUT = (folder / "examples" for folder in (PACKAGE, PACKAGE.parent))
+EXAMPLES = IN_WHEEL if IN_WHEEL.is_dir() else IN_CHECKOUT
 LEVELS = (1.0, 0.3, 0.1)  # of the examples: as they are, and quieter by 10 and 20 dB
 NOISE_LEVELS = (0.0, 0.01, 0.1)  # standard deviation of what is heard without a word
-
-ClipsOption = Annotated[
-    Path | None, typer.Option(help="Compare on these clips, a folder for each word; examples/ if left out")
-]
-PartitionOption = Annotated[
-    Partition | None, typer.Option(help="Of --clips, only those of these speakers, as speechrnn evaluate")
-]
 
 Labelled = tuple[Clip | np.ndarray, str | None]  # a sound, and what is said in it where that is known
 

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import torch
 from onnx import numpy_helper
 
-from speechrnn.errors import ConfigError, ModelError
+from speechrnn.errors import ModelError
 from speechrnn.model import Model
 from speechrnn.training.config import HOPS_PER_BLOCK, FrontEndConfig, NetworkConfig
-from speechrnn.training.front_end import FrontEnd
-from speechrnn.training.network import CausalConvolution, Network
 
 GATES = {"gru": 3, "lstm": 4, "rnn": 1}
 OPERATORS = {"gru": "GRU", "lstm": "LSTM", "rnn": "RNN"}
@@ -35,13 +32,22 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A layer and its numbers: taps [rows, width, channels], mix from channels to channels (not in the first)."""
+    """A layer's shape and its numbers: taps [rows, width, channels], mix to other channels (not in the first)."""
 
-    layer: CausalConvolution
+    inputs: int  # channels
+    outputs: int
+    past: int  # input rows that the next output still needs
+    bands: int
+    output_bands: int
     stride: int  # over bands
     taps: np.ndarray
     mix: Matrix | None
     bias: np.ndarray
+
+    @property
+    def residual(self) -> bool:
+        """Is the input added to the output?"""
+        return self.inputs == self.outputs and self.stride == 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class _Graph:
         self._nodes = {node.output[0]: node for node in graph.node}
 
     def refuse(self, what: str) -> ModelError:
-        return ModelError(f"{self.name}: {what}: export it again with python -m export.to_onnx")
+        return ModelError(f"{self.name}: {what}: export it again with speechrnn export")
 
     def attributes(self, output: str, operator: str) -> dict[str, object]:
         """Of the node that gives `output`."""
@@ -99,7 +105,7 @@ class _Graph:
     def weight(self, name: str, *shape: int) -> tuple[np.ndarray, np.ndarray | None]:
         """A weight float32 [shape] and, if the file holds it as int8, the scale of each of its values [shape]."""
         scales = None
-        values, scales = (self._constant(name), None) if name in self._constants else self._computed(name)
+        values, scales = (self.constant(name), None) if name in self._constants else self._computed(name)
         if values.shape != shape or not np.isfinite(values).all():
             raise self.refuse(f"its weight {name} isn't {list(shape)} finite numbers, as its model card says")
         return values.astype(np.float32), scales
@@ -107,7 +113,7 @@ class _Graph:
     def values(self, name: str, *shape: int) -> np.ndarray:
         return self.weight(name, *shape)[0]
 
-    def _constant(self, name: str) -> np.ndarray:
+    def constant(self, name: str) -> np.ndarray:
         if name not in self._constants:
             raise self.refuse(f"its graph has no weight {name}")
         return numpy_helper.to_array(self._constants[name])
@@ -121,10 +127,10 @@ class _Graph:
         if node is None or node.op_type not in ("Cast", "Mul", "DequantizeLinear"):
             raise self.refuse(f"its graph has no weight {name}")
         if node.op_type == "Cast":
-            return self._constant(node.input[0]), None
+            return self.constant(node.input[0]), None
         before = self._nodes.get(node.input[0])
         source = before.input[0] if before is not None and before.op_type == "Cast" else node.input[0]
-        integers, scale, *zero = (self._constant(input) for input in (source, *node.input[1:]))
+        integers, scale, *zero = (self.constant(input) for input in (source, *node.input[1:]))
         if integers.dtype != np.int8 or any(z.any() for z in zero):
             raise self.refuse(f"its weight {name} isn't int8 around zero")
         if node.op_type == "DequantizeLinear" and scale.ndim:
@@ -151,21 +157,23 @@ def read(model: Model) -> Weights:
         raise ModelError(f"{model.name}: has {len(card.labels)} labels: the C program counts to {MOST_LABELS}")
     try:
         config, front = NetworkConfig(**card.network), FrontEndConfig(**card.front_end)
-        with torch.device("meta"):  # its shapes are wanted, not its weights, however many the card says there are
-            network = Network(config, front, len(card.labels))
-        front_end = FrontEnd(front)
-    except (TypeError, ValueError, ConfigError, RuntimeError):
+    except TypeError:
         raise graph.refuse("its model card describes no network that this release knows") from None
+    sizes = front.n_fft, front.hop_length, front.window_length, front.n_mels, config.first_channels, config.channels
+    if any(type(size) is not int or size < 1 for size in sizes) or type(config.residual_layers) is not int:
+        raise graph.refuse("its model card describes no network that this release knows")
     if front.n_fft < 4 or front.n_fft & (front.n_fft - 1):
         raise ModelError(f"{model.name}: its n_fft is {front.n_fft}: the C program needs a power of two")
     if card.block_length != front.block_length:
         raise graph.refuse(f"its blocks of {card.block_length} samples aren't {HOPS_PER_BLOCK} hops")
 
-    convolutions, bands = [], front.n_mels
-    for i, layer in enumerate(network.convolutions):
-        assert isinstance(layer, CausalConvolution)
-        convolutions.append(_convolution(graph, layer, f"convolution_{i}"))
-        bands = layer.output_bands
+    window, mel_bands = _front_end(graph, front)
+    convolutions, bands, inputs = [], front.n_mels, 1
+    for i in range(2 + config.residual_layers):
+        kernel, stride = (5, (HOPS_PER_BLOCK, 2)) if i == 0 else (3, (1, 2 if i == 1 else 1))
+        outputs = config.first_channels if i == 0 else config.channels
+        convolutions.append(_convolution(graph, f"convolution_{i}", inputs, outputs, bands, kernel, stride))
+        bands, inputs = convolutions[-1].output_bands, outputs
     weight, scale = graph.weight("features_weight", config.features, config.channels, 1, bands)
     inputs, cells = config.features, []
     for i in range(config.layers):
@@ -175,8 +183,8 @@ def read(model: Model) -> Weights:
     return Weights(
         front_end=front,
         network=config,
-        window=front_end.window.numpy(),
-        mel_bands=front_end.bands.numpy(),
+        window=window,
+        mel_bands=mel_bands,
         band_scale=graph.values("band_scale", front.n_mels),
         band_bias=graph.values("band_bias", front.n_mels),
         convolutions=convolutions,
@@ -200,24 +208,43 @@ def _matrix(values: np.ndarray, scales: np.ndarray | None, axes: tuple[int, ...]
     return Matrix(rows(values), each[:, 0] if (each == each[:, :1]).all() else None)
 
 
-def _convolution(graph: _Graph, layer: CausalConvolution, name: str) -> Convolution:
+def _front_end(graph: _Graph, front: FrontEndConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The window [window_length] and the mel bands [bins, n_mels] that `speechrnn.export.front_end` has put there."""
+    windows = graph.constant("windows")
+    if windows.ndim != 3 or windows[-1].size < front.window_length:
+        raise graph.refuse("its window isn't that of its model card")
+    few = windows.shape[-1]  # columns of the Fourier transform in two steps
+    many = front.n_fft // few
+    frequencies = np.arange(many // 2 + 1)[:, None] + many * np.arange(few)
+    bins = np.minimum(frequencies, front.n_fft - frequencies).ravel()
+    places, values = (graph.constant(f"mel_bands_of_power_{part}") for part in ("places", "values"))
+    if len(places) != len(values) or places.max(initial=0) >= len(bins) * front.n_mels:
+        raise graph.refuse("its mel bands aren't those of its model card")
+    bands = np.zeros((front.n_fft // 2 + 1, front.n_mels), np.float32)
+    bands[bins[places // front.n_mels], places % front.n_mels] = values
+    return windows[-1].ravel()[-front.window_length :], bands
+
+
+def _convolution(
+    graph: _Graph, name: str, inputs: int, outputs: int, bands: int, kernel: int, stride: tuple[int, int]
+) -> Convolution:
     """Its weights, once the graph has the strides and the kernel that the network has."""
-    inputs, outputs = layer.tail_shape[-1], layer.norm.num_features
-    operators = {"depthwise": layer.depthwise, "mix": layer.mix}
-    used = {part: operator for part, operator in operators.items() if isinstance(operator, torch.nn.Conv2d)}
-    for part, operator in used.items():
-        found = graph.attributes(f"{name}_{part}", "Conv")
-        around = operator.kernel_size[1] // 2
-        expected = {"kernel_shape": [*operator.kernel_size], "strides": [*operator.stride], "group": operator.groups}
-        if found != expected | {"pads": [0, around, 0, around]}:
+    around = kernel // 2
+    first = "mix" if name == "convolution_0" else "depthwise"  # the one that looks around; the other mixes channels
+    shape = {"kernel_shape": [kernel, kernel], "pads": [0, around, 0, around], "strides": [*stride]}
+    alone = {"kernel_shape": [1, 1], "pads": [0, 0, 0, 0], "strides": [1, 1], "group": 1}
+    expected = {first: shape | {"group": inputs}} | ({"mix": alone} if first != "mix" else {})
+    for part, attributes in expected.items():
+        if graph.attributes(f"{name}_{part}", "Conv") != attributes:
             raise graph.refuse(f"its {name}_{part} isn't the convolution of its model card")
-    first, operator = next(iter(used.items()))  # the one that looks around; the other mixes channels
-    (rows, width), bias = operator.kernel_size, graph.values(f"{name}_bias", outputs)
-    taps = graph.values(f"{name}_{first}_weight", operator.out_channels, 1, rows, width)[:, 0].transpose(1, 2, 0)
+    looking = inputs if first == "depthwise" else outputs
+    taps = graph.values(f"{name}_{first}_weight", looking, 1, kernel, kernel)[:, 0].transpose(1, 2, 0)
     mix = None
     if first != "mix":
         mix = _matrix(*graph.weight(f"{name}_mix_weight", outputs, inputs, 1, 1), (0, 1, 2, 3))
-    return Convolution(layer, operator.stride[1], taps, mix, bias)
+    bias = graph.values(f"{name}_bias", outputs)
+    output_bands = (bands - 1) // stride[1] + 1
+    return Convolution(inputs, outputs, kernel - stride[0], bands, output_bands, stride[1], taps, mix, bias)
 
 
 def _cell(graph: _Graph, config: NetworkConfig, name: str, inputs: int) -> Cell:

@@ -10,9 +10,9 @@ import numpy as np
 from speechrnn import audio
 from speechrnn.channels import Channel
 from speechrnn.errors import InputError
+from speechrnn.evaluation import corpus
+from speechrnn.evaluation.scoring import Heard
 from speechrnn.labels import Label, read_labels
-from speechrnn.scoring import Heard
-from speechrnn.training import corpus
 
 if TYPE_CHECKING:
     from speechrnn.card import Card

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
-from export.nodes import Graph
+from speechrnn.export.nodes import Graph
 from speechrnn.training.front_end import FrontEnd
 
 MOST_COLUMNS = 16  # of the second step of the Fourier transform: more need larger matrices
@@ -19,7 +19,7 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     sample n = few * n1 + n2, frequency k = k1 + many * k2. First over n1, for k1 up to many / 2 (the rest is
     mirrored, since sound is real), times the twiddle factors; then over n2. All in double precision: beside a loud
     tone, float32 rounding is as large as what quiet bands hold, and the logarithm makes that visible.
-    `export.front_ends` compares this with other ways.
+    `benchmarks.front_ends` compares this with other ways.
     """
     c = front_end.config
     few = math.gcd(c.hop_length, c.n_fft, MOST_COLUMNS)

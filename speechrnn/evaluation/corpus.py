@@ -16,9 +16,9 @@ from speechrnn import audio, folders
 from speechrnn.card import SILENCE
 from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, ConfigError
+from speechrnn.evaluation.partition import listed_partitions, partition
 from speechrnn.level import db_to_amplitude
 from speechrnn.text import label_fault
-from speechrnn.training.partition import listed_partitions, partition
 
 UNKNOWN, BACKGROUND = "_unknown_", "_background_noise_"
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")

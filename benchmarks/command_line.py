@@ -1,4 +1,4 @@
-"""python -m export.benchmark: what a command line costs, each figure as a ratio to a reference timed in the same run.
+"""python -m benchmarks.command_line: what a command line costs, as ratios to a reference timed in the same run.
 
 Machines differ and are noisy: only the ratios mean anything, and they come from runs taken in turns.
 """
@@ -16,10 +16,10 @@ import typer
 from rich.table import Table
 
 from speechrnn import audio
-from speechrnn.cli import report_errors
-from speechrnn.cli.bench import median_times
-from speechrnn.cli.terminal import plain_console
 from speechrnn.model import Model
+from speechrnn.programs import report_errors
+from speechrnn.terminal import plain_console
+from speechrnn.timing import median_times
 from speechrnn.training import config as settings
 
 SPEECHRNN = [sys.executable, "-m", "speechrnn"]
@@ -68,7 +68,7 @@ def main(
 ) -> None:
     """Time a cold start and bulk classification, against bare imports and against a tutorial's pipeline.
 
-    Example: python -m export.benchmark --clips 2000
+    Example: python -m benchmarks.command_line --clips 2000
     """
     with report_errors(), tempfile.TemporaryDirectory() as made:
         if folder is None:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from export.c_source import Program
 from speechrnn.card import Card
-from speechrnn.cli.bench import seconds
 from speechrnn.errors import ModelError
+from speechrnn.evaluation.corpus import Clip
+from speechrnn.export.c_source import Program
 from speechrnn.inference import session
 from speechrnn.model import Model
-from speechrnn.training.corpus import Clip
+from speechrnn.timing import seconds
 
 FLAGS = ("-std=c99", "-O3")
 SECONDS = (0.02, 3.0)  # shortest and longest sound of the comparison

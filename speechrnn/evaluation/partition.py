@@ -7,6 +7,7 @@ one side, and a clip added later moves no other.
 
 import hashlib
 import os
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from speechrnn import text_files
@@ -16,6 +17,14 @@ MAX_NUM_WAVS_PER_CLASS = 2**27 - 1
 PARTITIONS = ("training", "validation", "testing")
 # Unlisted clips are for training. Testing comes last: a clip on both lists is never trained or tuned on.
 LIST_NAMES = {"validation": "validation_list.txt", "testing": "testing_list.txt"}
+
+
+class Partition(StrEnum):
+    """By the speaker, as Speech Commands is divided."""
+
+    training = "training"
+    validation = "validation"
+    testing = "testing"
 
 
 def speaker(filename: str | os.PathLike[str]) -> str:
