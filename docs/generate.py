@@ -36,7 +36,7 @@ NOISES = {
 }
 
 
-def result(name: str) -> dict[str, Any]:
+def result(name: str) -> Any:
     """A file of docs/results, without its suffix."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -92,7 +92,11 @@ def labels() -> str:
     """Recall and precision of each label, for both models."""
     first, second = (result(model)["clips"] for model in MODELS)
     rows = [
-        [one["label"], str(one["clips"]), *(percent(row[key]) for row in (one, two) for key in ("recall", "precision"))]
+        [
+            plain(one["label"]),
+            str(one["clips"]),
+            *(percent(row[key]) for row in (one, two) for key in ("recall", "precision")),
+        ]
         for one, two in zip(first["labels"], second["labels"], strict=True)
     ]
     overall = [cell for clips in (first, second) for cell in (f"**{percent(clips['accuracy'], 2)}**", "")]
@@ -133,7 +137,7 @@ def unseen() -> str:
             name = f'"{kind}"' if part == "unseen_words" else NOISES.get(kind, kind)
             others = ", ".join(f"{other} {count}" for other, count in found["taken_for"].items())
             shares = [percent(found["recall"]), percent(second[part]["kinds"][kind]["recall"])]
-            rows.append([name, label, str(found["clips"]), *shares, others.replace("_", "\\_")])
+            rows.append([name, label, str(found["clips"]), *shares, plain(others)])
         shares = [f"**{percent(found[part]['recall'])}**" for found in (first, second)]
         rows.append(["**all**", label, str(first[part]["clips"]), *shares, ""])
     return table(["sound", "is to be", "clips", *(f"`{model}`" for model in MODELS), "`gru-12` takes it for"], rows)
@@ -229,16 +233,16 @@ def command_line() -> str:
         for parameter in command.params:
             if parameter.name == "help":
                 continue
-            kind = parameter.make_metavar(context)
+            value = ", ".join(f"`{part}`" for part in parameter.make_metavar(context).strip("<>").split("|"))
             said = plain(getattr(parameter, "help", None) or "")
             if parameter.param_type_name == "argument":
-                arguments.append([f"`{kind}`", said])
+                arguments.append([value, said])
                 continue
             names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
             flag = parameter.is_flag or parameter.default in (None, (), [])
             default = getattr(parameter.default, "value", parameter.default)
             note = "" if flag or not parameter.show_default else f" [default: {default}]"
-            options.append([names, "" if parameter.is_flag else f"`{kind}`", said + note])
+            options.append([names, "" if parameter.is_flag else value, said + note])
         text += f"## {verb}\n\n{prose(inspect.getdoc(function) or '')}\n"
         text += table(["argument", ""], arguments) + "\n" if arguments else ""
         text += table(["option", "value", ""], options) + "\n" if options else ""
