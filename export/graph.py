@@ -13,13 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.front_end import mel_power
 from export.nodes import IR_VERSION, OPSET, Graph
+from speechrnn.training.from_onnx import RECURRENT
 from speechrnn.training.network import CausalConvolution, Network, Recognizer
-
-RECURRENT = {  # cell: operator, torch's gate order -> ONNX's
-    "gru": ("GRU", (1, 0, 2)),  # torch r, z, n; ONNX z, r, h
-    "lstm": ("LSTM", (0, 3, 1, 2)),  # torch i, f, g, o; ONNX i, o, f, c
-    "rnn": ("RNN", (0,)),
-}
 
 
 def build(model: Recognizer) -> onnx.ModelProto:

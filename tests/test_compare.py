@@ -9,8 +9,8 @@ from test_train import config_file, data_folder  # noqa: F401  two words, a high
 from test_validate import hum, said
 from typer.testing import CliRunner
 
-from data_scripts import compare
-from data_scripts.compare import app, clip_milliseconds, digest, found, read_plan, table
+from research import compare
+from research.compare import app, clip_milliseconds, digest, found, read_plan, table
 from speechrnn.errors import ConfigError
 from speechrnn.training.config import Config, TrainConfig
 

@@ -12,6 +12,7 @@ import pytest
 import data_scripts
 import export
 import export.web
+import research
 import speechrnn.training
 from speechrnn.cli import missing_package
 from speechrnn.installation import install_command
@@ -38,7 +39,7 @@ HEAVY = (
 def commands():
     """Modules with a command line of their own."""
     found = []
-    for package in (export, export.web, data_scripts, speechrnn.training):
+    for package in (export, export.web, data_scripts, research, speechrnn.training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             file = Path(package.__path__[0]) / f"{module.name.rpartition('.')[2]}.py"
             if file.is_file() and 'if __name__ == "__main__":' in file.read_text(encoding="utf-8"):
@@ -48,8 +49,14 @@ def commands():
 
 NEED_NOTHING = {  # but the light dependencies, for their --help at least
     *("data_scripts.beds", "data_scripts.check", "data_scripts.download", "data_scripts.kinds"),
-    *("data_scripts.make_stream", "data_scripts.suspects", "data_scripts.synthesize", "data_scripts.validate"),
-    *("export.benchmark", "export.web"),
+    *(
+        "research.table",
+        "data_scripts.make_stream",
+        "data_scripts.suspects",
+        "data_scripts.synthesize",
+        "data_scripts.validate",
+    ),
+    *("export.benchmark", "export.web", "research.table"),
 }
 
 
@@ -71,8 +78,8 @@ def light(tmp_path_factory):
 
 def test_all_commands_are_looked_at(light):
     assert {"export.to_c", "export.to_onnx", "export.quantize", "export.calibrate", "export.family"} <= light.keys()
-    assert {"data_scripts.hints", "data_scripts.compare", "data_scripts.teacher"} <= light.keys()
-    assert {"speechrnn.training.average", "speechrnn.training.reach", *NEED_NOTHING} <= light.keys()
+    assert {"data_scripts.hints", "research.compare", "research.draw_reach", "data_scripts.teacher"} <= light.keys()
+    assert {"speechrnn.training.average", *NEED_NOTHING} <= light.keys()
 
 
 def test_a_command_says_what_to_install_in_one_line(light):

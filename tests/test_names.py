@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 import data_scripts
 import export
 import export.web
+import research
 import speechrnn.training
-from data_scripts import compare, synthesize
+from data_scripts import synthesize
+from research import compare
 from speechrnn.cli import VERBS, report_errors
 from speechrnn.errors import ConfigError, InputError
 from speechrnn.model import shipped
@@ -32,7 +34,7 @@ def commands():
     """Every command line that there is: its name, and what typer makes of it."""
     for verb in VERBS:
         yield f"speechrnn {verb}", getattr(importlib.import_module(f"speechrnn.cli.{verb}"), verb)
-    for package in (export, export.web, data_scripts, speechrnn.training):
+    for package in (export, export.web, data_scripts, research, speechrnn.training):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             file = Path(package.__path__[0]) / f"{module.name.rpartition('.')[2]}.py"
             if (
@@ -54,7 +56,7 @@ FUNCTIONS = dict(commands())
 OTHER_PATHS = {("speechrnn classify", "paths"), ("speechrnn spot", "paths"), ("speechrnn listen", "source")}
 GIVEN = {
     "recordings": "clip.wav", "clip": "clip.wav", "paths": "clip.wav", "source": "clip.wav", "sound": "clip.wav",
-    "config": ROOT / "configs" / "gru-12.toml", "plan_file": ROOT / "configs" / "plans" / "short.toml",
+    "config": ROOT / "configs" / "gru-12.toml", "plan_file": ROOT / "research" / "short.toml",
     "model_path": shipped("gru-12-small"), "model": shipped("gru-12-small"), "checkpoint_path": "missing.pt",
     "checkpoints": "missing.pt", "folder": "words", "models": "words", "words": "yes", "dest": "out", "name": "v0.01",
     "out": "out.png", "output": "out.wav", "picture": "out.png",
@@ -122,7 +124,7 @@ def test_a_name_that_leads_nowhere_is_one_line(work, name, parameter, kind):
 
 def test_every_command_with_a_path_is_tried():
     assert len(PLACES) > 50
-    assert {name for name, _ in PLACES} >= set(FUNCTIONS) - {"speechrnn devices", "export.front_ends"}
+    assert {name for name, _ in PLACES} >= set(FUNCTIONS) - {"speechrnn devices", "export.front_ends", "research.table"}
 
 
 @POSIX

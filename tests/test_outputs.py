@@ -19,9 +19,10 @@ import speechrnn
 from data_scripts import hints, make_stream, suspects, synthesize, teacher, validate
 from export import calibrate, family, quantize, to_c, to_onnx
 from export.web import build as page
+from research import draw_reach
 from speechrnn.cli.mirror import mirrored
 from speechrnn.errors import InputError
-from speechrnn.training import average, config, reach
+from speechrnn.training import average, config
 from speechrnn.training.run_folder import RunFolder
 
 
@@ -251,7 +252,7 @@ INPUT_AS_OUTPUT = {  # what is called, where IN is the one file that it reads
     "teacher's model": (teacher, ["CONFIG", "IN", "IN"]),
     "hints": (hints, ["CONFIG", "MODELS", "MODELS/embedding_model.onnx"]),
     "average": (average, ["IN", "IN", "OUT"]),
-    "reach": (reach, ["IN.png", "IN.png"]),
+    "reach": (draw_reach, ["IN.png", "IN.png"]),
     "make_stream": (make_stream, ["FOLDER", "FOLDER/yes/x.wav", "--overwrite"]),
 }
 

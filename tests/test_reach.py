@@ -7,9 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from research.draw_reach import EXPLODING, app, fresh, reach
 from speechrnn.training.config import Config
 from speechrnn.training.network import Recognizer
-from speechrnn.training.reach import EXPLODING, app, fresh, reach
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -47,7 +47,8 @@ def test_gates_reach_further_back_and_large_weights_explode():
 
 def test_the_picture_is_drawn_and_a_bad_checkpoint_is_named(tmp_path):
     out = tmp_path / "reach.png"
-    assert CliRunner().invoke(app, [str(out), "--sound", "examples/yes.wav", "--seconds", "0.4"]).exit_code == 0
+    drawn = CliRunner().invoke(app, [str(out), "gru-12", "--sound", "examples/yes.wav", "--seconds", "0.4"])
+    assert drawn.exit_code == 0, drawn.output
     assert out.read_bytes().startswith(b"\x89PNG")
     (tmp_path / "bad.pt").write_text("nothing")
     refused = CliRunner().invoke(app, [str(tmp_path / "other.png"), str(tmp_path / "bad.pt")])

@@ -46,5 +46,5 @@ def test_the_python_example_runs():
 
 def test_every_file_that_it_or_the_page_on_training_names_is_there():
     training = (ROOT / "docs/training.md").read_text(encoding="utf-8")
-    for name in re.findall(r"(?:configs|docs|speechrnn/models)/[\w.-]+\.\w+", README + training):
+    for name in re.findall(r"(?:configs|docs|research|speechrnn/models)/[\w./-]+\.\w+", README + training):
         assert (ROOT / name).is_file(), name

@@ -21,6 +21,7 @@ import soundfile
 import torch
 from rich.console import Console
 
+from export import to_onnx
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.spotter import clearest
@@ -401,6 +402,13 @@ def test_a_second_stage_starts_from_the_weights_of_the_first(finished, config_fi
     expected = checkpoint.read(best)["weights"]
     assert all(torch.equal(tensor, expected[name]) for name, tensor in run.recognizer.state_dict().items())
     assert run.history == []
+
+
+def test_a_second_stage_starts_from_the_exported_file_of_the_first(finished, config_file, tmp_path):
+    to_onnx.export(finished[0] / "best.pt", tmp_path / "first.onnx")
+    still = ["train.learning_rate=1e-9", "train.epochs=1", "train.freeze_normalisation=true"]
+    run = start(config_file, tmp_path / "second", f"train.start_from={tmp_path / 'first.onnx'}", *still)
+    assert run.fit()["validation_accuracy"] == finished[1]["validation_accuracy"]
 
 
 @pytest.mark.parametrize("change", ["network.hidden_size=12", "data.task=low,high"])

@@ -110,7 +110,7 @@ PLOT = ("matplotlib", "PIL")  # what its extra "plot" brings; "train" brings all
 def missing_package(error: ImportError) -> str | None:
     """What to install, in one line, if a package of others is missing or can't be used; None if it is one of ours."""
     package = (error.name or "").partition(".")[0]
-    if package in ("", "speechrnn", "export", "data_scripts"):
+    if package in ("", "speechrnn", "export", "data_scripts", "research"):
         return None
     reason = "" if isinstance(error, ModuleNotFoundError) else f" ({first_line(error)})"
     if package in LIGHT:

@@ -197,7 +197,7 @@ class TrainConfig(Bounded):
     label_smoothing: Annotated[float, Between(0.0, 0.95)] = 0.1
     consistency: Weight = 0.0  # weight of the divergence between the posteriors of twins
     hint_weight: Weight = 1.0  # of the squared error of hints; see hints
-    teachers: tuple[str, ...] = ()  # checkpoints; the mean of their log posteriors is learnt besides the label
+    teachers: tuple[str, ...] = ()  # as start_from; the mean of their log posteriors is learnt besides the label
     teacher_weight: Share = 0.7  # of that, against the label
     # What teachers hear. Augmented: each clip as the network does. Clean: each clip of data.folder as it was recorded,
     # once before the first epoch; the network hears it with all that is added, and other clips have their label alone.
@@ -207,7 +207,8 @@ class TrainConfig(Bounded):
     workers: Annotated[int, Between(0, 256)] = 1  # processes that prepare batches
     threads: Annotated[int, Between(0, 1024)] = 0  # of torch; 0: one for each core
     seed: Annotated[int, Between(0, 2**32 - 1)] = 1
-    start_from: str = ""  # a checkpoint whose weights are the first ones, for a recipe in stages
+    # whose weights are the first ones: a checkpoint, an ONNX file of ours, or the name of a shipped model
+    start_from: str = ""
     accelerator: str = "auto"
     freeze_normalisation: bool = False  # batch normalisation keeps its statistics: for a stage on converged weights
     # processes, each with a GPU or a part of the cores, and a part of every batch

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
-from speechrnn.training import bc_resnet, checkpoint, corpus
+from speechrnn.training import bc_resnet, checkpoint, corpus, from_onnx
 from speechrnn.training.augment import SpecAugment, VocalTract, mix
 from speechrnn.training.config import Config
 from speechrnn.training.hints import Regressor
@@ -34,7 +34,7 @@ class Teachers:
 
     def __init__(self, paths: Sequence[str], labels: Sequence[str], device: torch.device) -> None:
         self.labels, self.device = tuple(labels), device
-        theirs = [path for path in paths if bc_resnet.is_published(path)]
+        theirs = [path for path in paths if not from_onnx.is_onnx(path) and bc_resnet.is_published(path)]
         self.recognizers = [self._read(path, labels).to(device) for path in paths if path not in theirs]
         self.others = [bc_resnet.load(path).to(device) for path in theirs]
         if self.others:
@@ -47,7 +47,7 @@ class Teachers:
 
     @staticmethod
     def _read(path: str, labels: Sequence[str]) -> Recognizer:
-        recognizer, _ = checkpoint.recognizer(path)
+        recognizer = from_onnx.recognizer(path) if from_onnx.is_onnx(path) else checkpoint.recognizer(path)[0]
         if recognizer.labels != tuple(labels):
             raise ConfigError(f"train.teachers: {path} has other labels than this run: give one of the same task")
         return recognizer

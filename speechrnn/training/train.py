@@ -20,7 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from speechrnn import pictures
 from speechrnn.errors import ConfigError, ModelError
-from speechrnn.training import checkpoint, corpus
+from speechrnn.training import checkpoint, corpus, from_onnx
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import PREFETCHED_BATCHES, Batch, TrainingData, evaluation_tensors, validation_clips
 from speechrnn.training.network import Recognizer
@@ -99,7 +99,9 @@ class Run:
         """The network and what learns it: new, from another run's weights, or as this run left them."""
         train = self.config.train
         self.recognizer = Recognizer(self.config, self.labels)
-        if train.start_from and not resume:
+        if from_onnx.is_onnx(train.start_from) and not resume:
+            from_onnx.start(self.recognizer, train.start_from)
+        elif train.start_from and not resume:
             self._load(Path(train.start_from), "weights")
         if self.fabric.world_size > 1 and self.fabric.device.type == "cuda":
             self.recognizer = nn.SyncBatchNorm.convert_sync_batchnorm(self.recognizer)
@@ -197,6 +199,10 @@ class Run:
             )
             self.steps = self.config.train.epochs * len(self.data)
             self.data.check_batch_size()
+            if from_onnx.is_onnx(self.config.train.start_from) and not self.history:
+                clips = self.fabric.to_device(self.fabric.broadcast(self.data[0][0]))  # the same in each process
+                from_onnx.measure_statistics(self.recognizer, clips)
+                self.average.module.load_state_dict(self.recognizer.state_dict())
             if self.objective.teachers and self.config.train.teachers_view == "clean":
                 teaching = bar.add_task("teachers", total=None)
                 self.data.posteriors = self.objective.teachers.of_clips(
