@@ -38,6 +38,32 @@ def test_links_lead_to_pages_and_pictures_that_are_there():
                 assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"
 
 
+def commands():
+    """What the pages tell people to type: lines of shell, and code that begins with a command."""
+    for name, text in PAGES.items():
+        blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+        inline = re.findall(r"`((?:speechrnn|python -m) [^`]+)`", text)
+        yield from ((name, line) for block in (*blocks, *inline) for line in block.splitlines())
+
+
+def test_verbs_that_pages_name_are_there():
+    known = {*generate.verbs(), "VERB"}
+    named = [
+        (name, verb) for name, line in commands() for verb in re.findall(r"\bspeechrnn ([a-zA-Z-]+)\b(?!\.)", line)
+    ]
+    assert len(named) > 50
+    assert [(name, verb) for name, verb in named if verb not in known] == []
+
+
+def test_modules_that_pages_name_are_there():
+    ours = r"python -m ((?:speechrnn|export|data_scripts|benchmarks|research|docs|tests)[\w.]*)"
+    named = {(name, module) for name, line in commands() for module in re.findall(ours, line)}
+    assert len(named) > 10
+    paths = {(name, module): ROOT / module.replace(".", "/") for name, module in named}
+    missing = [key for key, path in paths.items() if not (path.with_suffix(".py").is_file() or path.is_dir())]
+    assert missing == []
+
+
 def test_the_readme_fits_a_few_screens():
     assert len(PAGES["README.md"].splitlines()) <= 130
 
