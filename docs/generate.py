@@ -65,7 +65,7 @@ def short() -> str:
     found = result("gru-12")
     clean, noisy, held_out = (found[part] for part in ("clean_stream", "noisy_stream", "held_out"))
     rows = [
-        [f"clips of speakers never heard, 12 labels ({found['clips']['clips']})", percent(found["clips"]["accuracy"])],
+        [f"clips of other speakers, 12 labels ({found['clips']['clips']})", percent(found["clips"]["accuracy"])],
         ["words missed in a stream; with noise 10 dB below them", both(clean, noisy, "missed_share")],
         ["false accepts an hour in these streams", both(clean, noisy, "false_accepts_per_hour")],
         ["false accepts an hour in speech, noise and music, half of it of kinds that are new to it", rate(held_out)],
