@@ -234,6 +234,9 @@ def command_line() -> str:
             if parameter.name == "help":
                 continue
             value = ", ".join(f"`{part}`" for part in parameter.make_metavar(context).strip("<>").split("|"))
+            least, most = (getattr(parameter.type, bound, None) for bound in ("min", "max"))
+            if least is not None and not parameter.metavar:
+                value = f"from {least:g} on" if most is None else f"{least:g} to {most:g}"
             said = plain(getattr(parameter, "help", None) or "")
             if parameter.param_type_name == "argument":
                 arguments.append([value, said])
