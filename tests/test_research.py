@@ -3,6 +3,8 @@
 import json
 import math
 import re
+import shlex
+from itertools import pairwise
 
 import pytest
 
@@ -28,6 +30,16 @@ def test_an_experiment_says_what_was_asked_how_and_what_came_of_it(folder):
     assert "```sh\n" in text
     for name in re.findall(r"(?:configs|research|docs)/[\w./-]+\.(?:toml|txt|md|pt)", text):
         assert (ROOT / name).is_file(), name
+
+
+@EXPERIMENTS
+def test_its_trainings_have_settings_that_are_valid(folder, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (folder / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in text.splitlines():
+        if line.startswith("speechrnn train "):
+            words = shlex.split(line, comments=True)
+            config.load(words[2], [value for option, value in pairwise(words) if option == "--set"])
 
 
 @EXPERIMENTS
