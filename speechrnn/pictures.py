@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import matplotlib
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN_FROM = 0.15  # labels whose posterior never gets that high aren't named
 DYNAMIC_RANGE_DB = 80
+MISSED_PERCENT = (0.1, 99.9)  # lowest and highest that a DET curve shows: 0 and 100 % are infinitely far away
+MISSED_TICKS = (0.1, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 95, 99)
+RATE_TICKS = (0, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 def kind(path: Path) -> str:
@@ -89,25 +93,54 @@ def confusions(counts: np.ndarray, labels: Sequence[str], path: Path) -> None:
 
 
 def det(points: Sequence[tuple[float, float, float]], chosen: tuple[float, float], path: Path) -> None:
-    """DET curve: `points` are threshold, false accepts per hour, share of words missed; `chosen` is what is in use.
+    """DET curve (Martin et al. 1997): misses on a normal deviate axis, false accepts per hour on a logarithmic one.
 
-    False accepts stand on a logarithmic axis that is linear below one per hour: none at all is hoped for.
+    Below the rate of a single false accept the axis is linear, so that none at all has a place.
+
+    Parameters
+    ----------
+    points : threshold, false accepts per hour, share of words missed; in any order
+    chosen : false accepts per hour and share of words missed of the thresholds in use
+    path : picture to write
     """
     figure = Figure(figsize=(7, 5), layout="constrained")
     axis = figure.subplots()
-    thresholds, false_accepts, missed = zip(*sorted(points), strict=True)
-    axis.plot(false_accepts, [100.0 * share for share in missed], marker=".", lw=1.5)
-    for i in range(0, len(points), max(1, len(points) // 10)):
-        place = (false_accepts[i], 100.0 * missed[i])
-        axis.annotate(f"{thresholds[i]:g}", place, xytext=(4, 4), textcoords="offset points", fontsize=7)
-    axis.plot(chosen[0], 100.0 * chosen[1], "o", ms=9, mfc="none", color="C3", label="thresholds in use")
-    axis.set_xscale("symlog", linthresh=1.0)
-    axis.set(xlabel="false accepts per hour", ylabel="missed (%)", title="by threshold")
-    axis.set_xlim(left=-0.05)
-    axis.set_ylim(bottom=0.0)
+    thresholds, rates, shares = (np.array(column) for column in zip(*sorted(points), strict=True))
+    missed = np.clip(100.0 * shares, *MISSED_PERCENT)
+    axis.plot(rates, missed, marker=".", lw=1.5, label="one threshold for all words")
+    axis.plot(chosen[0], np.clip(100.0 * chosen[1], *MISSED_PERCENT), "o", ms=9, mfc="none", color="C3")
+    axis.lines[-1].set_label("thresholds in use")
+    lowest = min((rate for rate in (*rates, chosen[0]) if rate > 0.0), default=1.0)
+    axis.set_xscale("symlog", linthresh=lowest, linscale=0.4)
+    axis.set_yscale("function", functions=(_normal_deviate, _percent))
+    ticks = [rate for rate in RATE_TICKS if rate == 0.0 or 0.5 * lowest <= rate <= 2.0 * max(*rates, chosen[0])]
+    axis.set_xticks(ticks, [f"{rate:g}" for rate in ticks], minor=False)
+    axis.set_xticks([], minor=True)
+    axis.set_yticks(MISSED_TICKS, [f"{percent:g}" for percent in MISSED_TICKS])
+    # The range in which models differ fills the picture: beyond 40 % nobody would use it.
+    axis.set_ylim(max(min(0.8 * missed.min(), 1.5), MISSED_PERCENT[0]), min(max(40.0, 125.0 * chosen[1]), 99.9))
+    axis.set_xlim(left=-0.2 * lowest)
+    axis.set(xlabel="false accepts per hour", ylabel="words missed (%)")
+    named: list[np.ndarray] = []  # places, in pixels: of points that lie close to each other one is named
+    for threshold, rate, percent in zip(thresholds, rates, missed, strict=True):
+        place = axis.transData.transform((rate, percent))
+        if percent < axis.get_ylim()[1] and all(np.abs(place - other).max() > 20.0 for other in named):
+            named.append(place)
+            axis.annotate(f"{threshold:g}", (rate, percent), xytext=(4, 4), textcoords="offset points", fontsize=8)
     axis.grid(alpha=0.3)
-    axis.legend()
+    axis.legend(loc="upper right")
     save(figure, path)
+
+
+def _normal_deviate(percent: np.ndarray) -> np.ndarray:
+    """Standard normal quantiles of shares in per cent."""
+    quantile = np.vectorize(NormalDist().inv_cdf, otypes=[float])
+    return quantile(np.clip(np.asarray(percent, float), *MISSED_PERCENT) / 100.0)
+
+
+def _percent(deviate: np.ndarray) -> np.ndarray:
+    """The inverse of `_normal_deviate`."""
+    return 100.0 * np.vectorize(NormalDist().cdf, otypes=[float])(np.asarray(deviate, float))
 
 
 def curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -149,19 +182,31 @@ def reaches(norms: Mapping[str, tuple[np.ndarray, float]], path: Path) -> None:
 
 
 def reliability(found: "Mapping[str, Sequence[Bin]]", path: Path) -> None:
-    """Reliability diagram (Guo et al. 2017): the share that is right by probability, a line for each of `found`.
+    """Reliability diagram (Guo et al. 2017): the share that is right by probability, and under it how many clips.
 
-    The area of a point is as its number of clips; on the diagonal, probabilities are what they say.
+    On the diagonal, probabilities are what they say. The whiskers are Wilson's intervals of 95 %: of few clips, little
+    is known. `found` has bins by the name of a line.
     """
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    axis = figure.subplots()
-    axis.plot([0, 1], [0, 1], color="grey", ls=":", lw=1)
-    for name, bins in found.items():
-        places = [b.confidence for b in bins], [b.accuracy for b in bins]
-        clips = sum(b.count for b in bins)
-        (line,) = axis.plot(*places, lw=1.5, label=name)
-        axis.scatter(*places, s=[20 + 600 * b.count / clips for b in bins], color=line.get_color(), alpha=0.4, lw=0)
-    axis.set(xlabel="probability of the label", ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.03))
-    axis.grid(alpha=0.3)
-    axis.legend(loc="upper left")
+    figure = Figure(figsize=(6, 7.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot([0, 1], [0, 1], color="grey", ls=":", lw=1)
+    most = 1
+    for number, (name, bins) in enumerate(found.items()):
+        places = np.array([b.confidence for b in bins])
+        color = f"C{number}"
+        shares = np.array([b.accuracy for b in bins])
+        clips = np.array([b.count for b in bins])
+        middle = (clips * shares + 1.92) / (clips + 3.84)
+        half = 1.96 * np.sqrt(clips * shares * (1.0 - shares) + 0.96) / (clips + 3.84)
+        whiskers = np.maximum([shares - middle + half, middle + half - shares], 0.0)
+        above.errorbar(places, shares, whiskers, marker="o", ms=5, lw=1.5, elinewidth=0.8, label=name, color=color)
+        width = 0.04 / len(found)
+        moved = places + width * (number - (len(found) - 1) / 2)
+        bars = below.bar(moved, clips, width=width, color=color)
+        below.bar_label(bars, fontsize=6, rotation=90, padding=2)
+        most = max(most, *clips)
+    above.set(ylabel="share that is right", xlim=(0, 1.03), ylim=(0, 1.03))
+    below.set(xlabel="probability of the label", ylabel="clips", yscale="log", ylim=(0.8, 12 * most))
+    above.grid(alpha=0.3)
+    above.legend(loc="lower right")
     save(figure, path)

@@ -144,6 +144,26 @@ def test_a_reliability_diagram_names_its_lines_and_believed_more_than_true_lies_
     assert (width - 60 > picture.shape[0] - 40 - height).mean() > 0.95
 
 
+def test_of_few_clips_a_reliability_diagram_says_how_many_they_are(tmp_path):
+    pictures.reliability({"before": [Bin(7, 0.5, 0.4), Bin(913, 0.9, 0.9)]}, tmp_path / "r.svg")
+    text = (tmp_path / "r.svg").read_text()
+    assert all(f"<!-- {count} -->" in text for count in ("7", "913"))
+
+
+def test_a_det_curve_shows_two_to_twenty_per_cent_and_a_place_for_no_false_accept(tmp_path):
+    points = [(0.5, 9.0, 0.03), (0.8, 2.0, 0.06), (0.99, 0.0, 1.0)]
+    pictures.det(points, (3.0, 0.0), tmp_path / "d.svg")
+    text = (tmp_path / "d.svg").read_text()
+    named = ("0", "2", "5", "10", "20", "0.5", "0.8", "words missed (%)", "false accepts per hour")
+    assert all(f"<!-- {name} -->" in text for name in named)
+    assert "<!-- 0.99 -->" not in text  # everything is missed there: beyond the picture
+
+
+def test_a_det_curve_of_a_recording_without_a_miss_or_a_false_accept_can_be_drawn(tmp_path):
+    pictures.det([(0.1, 0.0, 0.0), (0.9, 0.0, 0.0)], (0.0, 0.0), tmp_path / "d.png")
+    assert pixels(tmp_path / "d.png").shape[2] == 3
+
+
 def test_curves_name_the_layers(tmp_path):
     keys = ("training_loss", "validation_loss", "validation_accuracy", "learning_rate", "gradient_norm/cell.bias")
     history = [{"epoch": e, **dict.fromkeys(keys, 1.0 / e)} for e in (1, 2, 3)]
