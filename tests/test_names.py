@@ -98,8 +98,8 @@ def arguments(name, parameters, tried, bad):
         value = bad if parameter.name == tried else GIVEN.get(parameter.name)
         if parameter.param_type_name == "argument" and (parameter.name == tried or parameter.required):
             given.append(str(value))
-        elif parameter.name == tried:
-            given += [parameter.opts[0], str(bad)]
+        elif parameter.name == tried or parameter.required:
+            given += [parameter.opts[0], str(value)]
     return given
 
 
