@@ -14,11 +14,11 @@ import typer
 import speechrnn
 from benchmarks import family
 from data_scripts import hints, make_stream, suspects, synthesize, teacher, validate
+from export import calibrate, quantize, to_c, to_onnx
 from export.web import build as page
 from research import draw_reach
 from speechrnn.cli.mirror import mirrored
 from speechrnn.errors import InputError
-from speechrnn.export import calibrate, quantize, to_c, to_onnx
 from speechrnn.training import average, config
 from speechrnn.training.run_folder import RunFolder
 from tests.support.command_line import ROOT, command, run

@@ -16,9 +16,9 @@ from onnx import numpy_helper
 
 import speechrnn
 from benchmarks import family
+from export import quantize as program
 from speechrnn import audio
 from speechrnn.export import comparison, quantize, to_onnx
-from speechrnn.export import quantize as program
 from speechrnn.export.precision import Weights
 from tests.support.command_line import MODELS, refused, run
 from tests.support.networks import recognizer, saved

@@ -69,7 +69,7 @@ def calibrate(
             pictures.kind(picture)
         settings = decision_settings(smoothing, refractory, hysteresis)
         from speechrnn.evaluation.validate import held_out_recordings
-        from speechrnn.export.calibrate import calibrated
+        from speechrnn.export.calibrate import calibrated, known_priors
         from speechrnn.model import Model
 
         model = Model(model_path)
@@ -78,6 +78,7 @@ def calibrate(
         if picture:
             check_writable(picture, "--picture", out, *read)
         priors = _priors(prior_ or [], model)
+        known_priors(model)
         made = calibrated(
             model,
             commands or data / "speech_commands",

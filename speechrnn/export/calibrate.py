@@ -105,6 +105,14 @@ def _decision(choice: Choice, target: float | None) -> dict[str, Any]:
     return {**wanted, **hours, **figures(choice.score), **crossed}
 
 
+def known_priors(model: Model) -> dict[str, float]:
+    """How many times as likely labels were made before, as the card says; raises ModelError if those are no numbers."""
+    known = model.card.figures.get("priors", {})
+    if not isinstance(known, dict) or not all(isinstance(ratio, int | float) for ratio in known.values()):
+        raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
+    return known
+
+
 @dataclass(frozen=True)
 class Calibrated:
     """The content of the new file, and what stands behind its numbers; no fit where no temperature was looked for."""
@@ -144,9 +152,7 @@ def calibrated(
     InputError
         if the model or the sound can't be used, or no thresholds have so few false accepts
     """
-    before = model.card.figures.get("priors", {})
-    if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
-        raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
+    before = known_priors(model)
     proto, found = onnx.load_from_string(model.content), None
     for label, ratio in priors.items():
         prior.apply(proto, model.labels.index(label), ratio, model.name)
