@@ -19,6 +19,8 @@ from speechrnn.errors import ModelError
 if TYPE_CHECKING:
     import onnx
 
+    from speechrnn.model import Model
+
 
 class _Addition:
     """Nodes and constants that are added to a graph; every method returns the name of its result."""
@@ -41,6 +43,11 @@ class _Addition:
         output = f"{self.prefix}_{name}"
         self.graph.node.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
         return output
+
+
+def content_of(model: Model) -> bytes:
+    """The bytes of a model's file."""
+    return model.path.read_bytes()
 
 
 def state_names(card: Card, source: str) -> list[str]:
@@ -99,7 +106,6 @@ def with_head(content: bytes, card: Card, head: Head, layout: Columns, source: s
     inputs = [whole, made.constant(taps, "taps"), made.constant(head.bias.astype(np.float32), "bias")]
     logits = made.add("Conv", inputs, "sums", dilations=[step], group=words, kernel_shape=[taps.shape[2]])
     logits = made.add("Transpose", [logits], "logits", perm=[0, 2, 1])  # [batch, blocks, words]
-    zero = made.constant(np.zeros((1, 1, 1), np.float32), "zero")
     one_more = made.add("Pad", [logits, made.integers([0, 0, 0, 0, 0, 1], "pads")], "with_nothing")  # a logit of 0
     shares = made.add("Softmax", [one_more], "shares", axis=-1)
 
@@ -120,7 +126,6 @@ def with_head(content: bytes, card: Card, head: Head, layout: Columns, source: s
     rest = made.add("Mul", [columns(shares, [words], "no_share"), others], "rest")
     parts = [columns(trunk, layout.kept, "kept")] if layout.kept else []
     graph.node.append(helper.make_node("Concat", [*parts, own, rest], ["probabilities"], name="own_concat", axis=2))
-    del zero
 
     # `next_state` once more, with the memory behind it; the old one keeps its node under another name.
     _rename_output(end, "next_state", f"own_{number}_state_before")

@@ -1,0 +1,347 @@
+"""Own words into a network: takes in, an ONNX file and what to expect of it out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from speechrnn.spotter import smooth
+from speechrnn.enrolment import background, expectation, graph, head, thresholds, versions
+from speechrnn.enrolment.expectation import Estimate
+from speechrnn.enrolment.fitting import SPAN, Moments, features
+from speechrnn.enrolment.head import DELAYS, Head
+from speechrnn.enrolment.takes import NOISY_SNR_DB, Take
+from speechrnn.enrolment.trunk import Run, Trunk
+from speechrnn.enrolment.versions import Version
+from speechrnn.errors import InputError
+from speechrnn.model import Model
+from speechrnn.text import label_fault
+
+MARGIN = 0.7  # of the target: the pack isn't every sound there is
+FOLDS = 10  # of the takes that are held out in turn
+LEAST_TAKES, FEW_TAKES = 2, 5
+SHORT_SECONDS = 0.35
+LEAST_SHARE = 0.5  # heard of the held-out takes; below that a word can't be told from speech
+ALIKE_SHARE = 0.2  # of the takes of one word that another word takes
+NOT_SHARE = 0.1  # of the covariance: what the user says must not fire
+MOST_WORDS = 100
+
+
+@dataclass(frozen=True)
+class OwnWord:
+    """What was found out about a word before its file is written."""
+
+    word: str
+    takes: int
+    clean: Estimate  # share heard of takes that weren't in the fit
+    noisy: Estimate  # the same in noise at 10 dB
+    false_accepts_per_hour: float  # asked for
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
+
+    def __str__(self) -> str:
+        clean, noisy = (f"{100 * share:.0f}" for share in (self.clean.share, self.noisy.share))
+        return (
+            f"{self.word}: {self.takes} takes; expect about {clean} of 100 heard "
+            f"({100 * self.clean.low:.0f} to {100 * self.clean.high:.0f}) at {self.false_accepts_per_hour:g} false "
+            f"accepts an hour, {noisy} ({100 * self.noisy.low:.0f} to {100 * self.noisy.high:.0f}) in noise at 10 dB"
+        )
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A head with its thresholds, the file, and a report on each word."""
+
+    head: Head
+    thresholds: dict[str, float]
+    reports: tuple[OwnWord, ...]
+    content: bytes = field(repr=False, default=b"")
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """The takes of a word as the network hears them: a list for each take."""
+
+    fit: list[list[tuple[Version, Run]]]
+    test: list[list[Run]]  # in noise
+
+    def mean(self, which: Sequence[int]) -> np.ndarray:
+        """Mean of the features right after the word's end, each version of each take counted the same."""
+        return np.mean([self._means[i] for i in which], axis=0)
+
+    def learn(self, block_seconds: float) -> None:
+        means = []
+        for pairs in self.fit:
+            rows = []
+            for version, run in pairs:
+                end = min(int(np.ceil(version.end / block_seconds)), len(run.states) - 1)
+                blocks = np.arange(end, min(end + SPAN, len(run.states)))
+                rows.append(features(run.states, blocks, DELAYS).mean(axis=0))
+            means.append(np.mean(rows, axis=0))
+        object.__setattr__(self, "_means", means)
+
+
+def enrol(
+    model: Model,
+    words: Mapping[str, Sequence[Take]],
+    keep: Sequence[str] | None = None,
+    per_hour: float = 0.5,
+    pack: background.Background | None = None,
+    own_background: np.ndarray | None = None,
+    negatives: Sequence[Take] = (),
+    force: bool = False,
+    seed: int = 0,
+) -> Enrolled:
+    """Add own words to a model.
+
+    Parameters
+    ----------
+    model : a model that is made by export.to_onnx or comes with the package
+    words : for each own word its takes
+    keep : words of the model that stay; None for all
+    per_hour : false accepts an hour that are allowed, of each word
+    pack : sound without the words; None for that of the package
+    own_background : more of it, float32 [samples] at 16 kHz, such as an hour of the room; None for none
+    negatives : what must not fire, such as a similar name
+    force : bool
+        make the file even where a word can't be told from speech
+
+    Raises
+    ------
+    InputError
+        if there are too few takes, a name is taken or no good, or a word can't be told from speech
+    """
+    kept = model.card.words if keep is None else tuple(keep)
+    _check_names(model, words, kept)
+    trunk = Trunk(model)
+    moments, runs = background.heard(trunk, background.load() if pack is None else pack)
+    noise = np.concatenate(
+        [sound for kind, sound in (pack or background.load()).decoded().items() if "noise" in kind]
+        or [np.random.default_rng(seed).standard_normal(160_000).astype(np.float32)]
+    )
+    if own_background is not None:
+        runs = runs | {"own": trunk.stream(own_background)}
+    layout = head.columns(model.card.labels, model.card.words, tuple(words), kept)
+    random = np.random.default_rng(seed)
+    heard = {word: _hear(trunk, takes, noise, random) for word, takes in words.items()}
+    not_heard = _hear(trunk, negatives, noise, random) if negatives else None
+    if not_heard:
+        moments = moments.with_more(np.array(not_heard._means), NOT_SHARE)  # type: ignore[attr-defined]
+
+    scorer = _Scorer(model, runs, kept, MARGIN * per_hour)
+    weights, biases, levels, reports = [], [], {}, []
+    for word, takes in words.items():
+        made = _Word(word, takes, heard[word], moments, scorer)
+        weights.append(made.weights[0])
+        biases.append(made.bias[0])
+        levels[word] = made.threshold(0)
+        reports.append(made.report(per_hour, kept))
+    whole = Head(tuple(words), np.array(weights, np.float32), np.array(biases, np.float32))
+    reports = [_compared(report, whole, levels, heard, scorer) for report in reports]
+    for report in reports:
+        if report.refusal and not force:
+            raise InputError(f"{report.word}: {report.refusal}")
+    proto = graph.with_head(graph.content_of(model), model.card, whole, layout, str(model.path))
+    card = graph.card_with_head(model.card, whole, layout, levels, _figures(model, reports, per_hour))
+    return Enrolled(whole, levels, tuple(reports), graph.file_content(proto, card, str(model.path)))
+
+
+def _check_names(model: Model, words: Mapping[str, Sequence[Take]], kept: Sequence[str]) -> None:
+    if not 1 <= len(words) <= MOST_WORDS:
+        raise InputError(f"{len(words)} own words: give 1 to {MOST_WORDS}")
+    for word in kept:
+        if word not in model.card.words:
+            raise InputError(f"--keep {word}: is not a word of this model, which knows {', '.join(model.card.words)}")
+    for word, takes in words.items():
+        fault = label_fault(word)
+        if fault:
+            raise InputError(f"own word {fault}: choose another name")
+        if word in model.card.labels:
+            raise InputError(f"{word}: is a label of {model.path} already: choose another name, as my_{word}")
+        if len(takes) < LEAST_TAKES:
+            raise InputError(f"{word}: has {len(takes)} usable take{'s'[: len(takes) != 1]}: give at least 3, better 5")
+
+
+def _hear(trunk: Trunk, takes: Sequence[Take], noise: np.ndarray, random: np.random.Generator) -> _Heard:
+    fit = [versions.for_fit(take, noise, random) for take in takes]
+    test = [versions.for_test(take, noise, random) for take in takes]
+    runs = iter(trunk.run([version.sound for each in (*fit, *test) for version in each]))
+    heard = _Heard(
+        [[(version, next(runs)) for version in each] for each in fit], [[next(runs) for _ in each] for each in test]
+    )
+    heard.learn(trunk.card.block_seconds)
+    return heard
+
+
+class _Scorer:
+    """From states to what a Spotter sees of a word: the smoothed posterior, here as a logit."""
+
+    def __init__(self, model: Model, runs: Mapping[str, Run], kept: Sequence[str], per_hour: float) -> None:
+        card = model.card
+        self.card, self.runs, self.per_hour = card, runs, per_hour
+        self.window = card.blocks(card.smoothing_seconds)
+        self.per_second = round(1.0 / card.block_seconds)
+        self.kept = [card.labels.index(word) for word in kept]
+
+    def logits(self, run: Run, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """Raw logits [blocks, heads] for weights [heads, features]."""
+        heads = weights.reshape(len(weights), len(DELAYS), -1)
+        return head.delayed_product(run.states, heads.transpose(1, 0, 2), DELAYS) + bias
+
+    def smoothed(self, raw: np.ndarray) -> np.ndarray:
+        return smooth(np.concatenate([np.repeat(raw[:1], self.window - 1, axis=0), raw]), self.window)
+
+    def seen(self, run: Run, raw: np.ndarray) -> np.ndarray:
+        """Logits of the smoothed posteriors of each head on its own, beside the kept words."""
+        share = 1.0 - run.posteriors[:, self.kept].sum(axis=1, keepdims=True, dtype=np.float64)
+        posterior = self.smoothed(np.clip(share, 0.0, 1.0) / (1.0 + np.exp(-np.clip(raw, -40.0, 40.0))))
+        return logit(posterior)
+
+
+def logit(posterior: np.ndarray) -> np.ndarray:
+    clipped = np.clip(posterior, 1e-9, 1.0 - 1e-9)
+    return np.log(clipped / (1.0 - clipped))
+
+
+class _Word:
+    """A word's head (number 0) and those of its folds, each without some of the takes."""
+
+    def __init__(self, word: str, takes: Sequence[Take], heard: _Heard, moments: Moments, scorer: _Scorer) -> None:
+        self.word, self.takes, self.heard, self.scorer = word, takes, heard, scorer
+        groups = sorted({take.recording for take in takes})
+        if len(groups) < LEAST_TAKES + 1:  # all takes from one or two files
+            groups, of = list(range(len(takes))), list(range(len(takes)))
+        else:
+            of = [groups.index(take.recording) for take in takes]
+        count = min(FOLDS, len(groups))
+        self.folds = [[i for i in range(len(takes)) if of[i] % count == fold] for fold in range(count)]
+        everyone = range(len(takes))
+        means = [heard.mean(everyone)] + [heard.mean([i for i in everyone if i not in fold]) for fold in self.folds]
+        self.weights = moments.directions(np.array(means))
+        self.bias = np.zeros(len(means), np.float32)
+        # A unit of the logit is a factor of e in false accepts, and 0 is where they are as rare as asked for.
+        raw = {kind: scorer.logits(run, self.weights, self.bias) for kind, run in scorer.runs.items()}
+        tails = self._tails({kind: scorer.smoothed(values) for kind, values in raw.items()})
+        slopes = np.array([tail.slope for tail in tails], np.float32)
+        starts = np.array([tail.logit(scorer.per_hour) for tail in tails], np.float32)
+        self.weights = self.weights / slopes[:, None]
+        self.bias = -starts / slopes
+        raw = {kind: values / slopes + self.bias for kind, values in raw.items()}
+        self.tails = self._tails({kind: scorer.seen(scorer.runs[kind], values) for kind, values in raw.items()})
+
+    def _tails(self, smoothed: Mapping[str, np.ndarray]) -> list[thresholds.Tail]:
+        highest = np.concatenate([thresholds.peaks(values, self.scorer.per_second) for values in smoothed.values()])
+        return [thresholds.tail(highest[:, k]) for k in range(highest.shape[1])]
+
+    def threshold(self, number: int) -> float:
+        """Of the smoothed posterior, for the false accepts asked for."""
+        level = 1.0 / (1.0 + np.exp(-self.tails[number].logit(self.scorer.per_hour)))
+        return float(np.clip(np.ceil(level * 1e4) / 1e4, 0.05, 0.9999))
+
+    def peaks(self, number: int, runs: Sequence[Run]) -> np.ndarray:
+        """Highest logit of the smoothed posterior in each sound."""
+        chosen = slice(number, number + 1)
+        return np.array(
+            [
+                self.scorer.seen(run, self.scorer.logits(run, self.weights[chosen], self.bias[chosen])).max()
+                for run in runs
+            ]
+        )
+
+    def report(self, per_hour: float, kept: Sequence[str]) -> OwnWord:
+        count = len(self.takes)
+        clean, noisy = np.zeros(count), np.zeros(count)
+        margins = np.zeros(count)
+        for number, fold in enumerate(self.folds, 1):
+            level = logit(np.array(self.threshold(number)))
+            for i in fold:
+                margins[i] = self.peaks(number, [self.heard.fit[i][0][1]])[0] - level
+                clean[i] = margins[i] >= 0.0
+                noisy[i] = (self.peaks(number, self.heard.test[i]) >= level).mean()
+        warnings = [*self._about_takes(margins), *self._taken_by_kept(kept)]
+        share = clean.mean()
+        refusal = ""
+        if share < LEAST_SHARE:
+            refusal = (
+                f"can't be told from speech: of {count} takes held out in turn {int(clean.sum())} are heard at "
+                f"{per_hour:g} false accepts an hour: record more takes, or choose a longer word (--force to insist)"
+            )
+        return OwnWord(
+            self.word,
+            count,
+            expectation.estimate(float(clean.sum()), count),
+            expectation.estimate(float(noisy.sum()), count),
+            per_hour,
+            tuple(warnings),
+            refusal,
+        )
+
+    def _about_takes(self, margins: np.ndarray) -> list[str]:
+        found = []
+        seconds = np.array([take.seconds for take in self.takes])
+        if len(self.takes) < FEW_TAKES:
+            found.append(f"has {len(self.takes)} takes: with 5 to 20 it is heard more often")
+        if np.median(seconds) < SHORT_SECONDS:
+            found.append(f"is short ({np.median(seconds):.2f} s): longer words are told from speech more surely")
+        noisy = [take for take in self.takes if take.snr_db < NOISY_SNR_DB]
+        if noisy:
+            others = f" and {len(noisy) - 1} more" if len(noisy) > 1 else ""
+            found.append(f"{noisy[0].name}{others}: noisy, {noisy[0].snr_db:.0f} dB: record closer to the microphone")
+        if len(self.takes) >= LEAST_TAKES + 1:
+            middle = np.median(margins)
+            spread = max(1.0, 1.4826 * float(np.median(np.abs(margins - middle))))
+            for i in np.flatnonzero((margins < 0.0) & (margins < middle - 3.0 * spread)):
+                found.append(f"{self.takes[i].name}: is unlike the other takes: listen to it, and leave it out if wrong")
+        return found
+
+    def _taken_by_kept(self, kept: Sequence[str]) -> list[str]:
+        found = []
+        card = self.scorer.card
+        for word in kept:
+            column = card.labels.index(word)
+            tops = [
+                self.scorer.smoothed(pairs[0][1].posteriors[:, column : column + 1]).max() for pairs in self.heard.fit
+            ]
+            taken = int(sum(top >= card.thresholds[word] for top in tops))
+            if taken >= max(1, ALIKE_SHARE * len(tops)):
+                found.append(
+                    f"is close to {word}, which fires in {taken} of {len(tops)} takes: drop {word} with --keep, or "
+                    "choose another word"
+                )
+        return found
+
+
+def _compared(
+    report: OwnWord, whole: Head, levels: Mapping[str, float], heard: Mapping[str, _Heard], scorer: _Scorer
+) -> OwnWord:
+    """A report with warnings of other own words that take this one's takes."""
+    from dataclasses import replace
+
+    found = []
+    flat = whole.weights.reshape(len(whole.words), -1)
+    for k, other in enumerate(whole.words):
+        if other == report.word:
+            continue
+        runs = [pairs[0][1] for pairs in heard[report.word].fit]
+        own = whole.words.index(report.word)
+        both = [scorer.logits(run, flat[[k, own]], whole.bias[[k, own]]) for run in runs]
+        fires = [
+            scorer.seen(run, raw)[:, 0].max() >= logit(np.array(levels[other]))
+            for run, raw in zip(runs, both, strict=True)
+        ]
+        if sum(fires) >= max(1, ALIKE_SHARE * len(fires)):
+            found.append(f"is close to {other}, which fires in {sum(fires)} of its {len(fires)} takes: choose another")
+    return replace(report, warnings=(*report.warnings, *found)) if found else report
+
+
+def _figures(model: Model, reports: Sequence[OwnWord], per_hour: float) -> dict:
+    own = {
+        report.word: {
+            "takes": report.takes,
+            "expected_share": [round(v, 3) for v in (report.clean.share, report.clean.low, report.clean.high)],
+            "expected_share_at_10_db": [round(v, 3) for v in (report.noisy.share, report.noisy.low, report.noisy.high)],
+            "target_false_accepts_per_hour": per_hour,
+        }
+        for report in reports
+    }
+    return model.card.figures | {"own_words": own}

@@ -1,0 +1,44 @@
+"""From which logit on a head may fire, for so many false accepts an hour.
+
+The loudest seconds of sound without the word tell more than counting: how often a logit is exceeded falls off like an
+exponential function far out, so a rate that is rarer than the sound is long can be read from its slope.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TAIL_PEAKS = 40  # the highest seconds, from which the slope is taken
+LEAST_SLOPE = 1e-3
+
+
+@dataclass(frozen=True)
+class Tail:
+    """False accepts an hour above a logit: rate * exp(-(logit - start) / slope)."""
+
+    start: float
+    slope: float
+    rate: float
+
+    def logit(self, per_hour: float) -> float:
+        """From which logit on there are so many false accepts an hour."""
+        return self.start + self.slope * float(np.log(self.rate / per_hour))
+
+    def per_hour(self, logit: float) -> float:
+        return self.rate * float(np.exp(-(logit - self.start) / self.slope))
+
+
+def peaks(smoothed: np.ndarray, blocks_per_second: int = 50) -> np.ndarray:
+    """The highest of each second of smoothed logits [blocks, heads]: [seconds, heads]."""
+    seconds = max(1, len(smoothed) // blocks_per_second)
+    whole = smoothed[: seconds * blocks_per_second]
+    return whole.reshape(seconds, -1, smoothed.shape[1]).max(axis=1)
+
+
+def tail(highest: np.ndarray) -> Tail:
+    """Of the peaks [seconds] of sound without the word."""
+    ordered = np.sort(highest)[::-1]
+    count = max(1, min(TAIL_PEAKS, len(ordered) // 20))
+    start = float(ordered[min(count, len(ordered) - 1)])
+    slope = max(LEAST_SLOPE, float((ordered[:count] - start).mean()))
+    return Tail(start, slope, count * 3600.0 / len(ordered))
