@@ -58,9 +58,11 @@ the museum is closed on monday|a bird is singing in the tall tree|excuse me|what
 i see|of course|never mind|over there|let me see|not now|happy birthday|nice to meet you|how much is it|look at me
 one apple|a red car|the big house|under the bed|an orange|pencil|water|purple|window|kitchen|umbrella|chocolate
 tomorrow|january|wednesday|thirteen|seventy|hundred|butterfly|dinosaur|hospital""".replace("\n", "|").split("|")
-NAMES = "Anna Peter Susan Michael Tony Lily David Kate Bruce George Nancy William Helen Robert Alice Daniel Emma".split()
-DIGITS = "zero one two three four five six seven eight nine oh double".split()
-ACCENTS = "en-us en-gb en-gb-scotland en-gb-x-rp en-029 en-gb-x-gbcwmd de fr es it ja hi pl ru sw cmn".split()
+NAMES = [
+    "Anna Peter Susan Michael Tony Lily David Kate Bruce George Nancy William Helen Robert Alice Daniel Emma".split(]
+)
+DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'oh', 'double']
+ACCENTS = ['en-us', 'en-gb', 'en-gb-scotland', 'en-gb-x-rp', 'en-029', 'en-gb-x-gbcwmd', 'de', 'fr', 'es', 'it', 'ja', 'hi', 'pl', 'ru', 'sw', 'cmn']
 
 
 def in_half(name: str) -> bool:
@@ -177,9 +179,7 @@ def joined(sounds: Iterable[np.ndarray], seconds: float, rng: np.random.Generato
 def coded(sound: np.ndarray) -> bytes:
     """Opus in Ogg."""
     buffer = io.BytesIO()
-    with soundfile.SoundFile(
-        buffer, "w", RATE, 1, format="OGG", subtype="OPUS", compression_level=COMPRESSION
-    ) as file:
+    with soundfile.SoundFile(buffer, "w", RATE, 1, format="OGG", subtype="OPUS", compression_level=COMPRESSION) as file:
         for start in range(0, len(sound), RATE):  # libsndfile 1.2 may fail on long writes
             file.write(sound[start : start + RATE])
     return buffer.getvalue()

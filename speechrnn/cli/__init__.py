@@ -18,7 +18,20 @@ from speechrnn.cli import streams
 from speechrnn.errors import InputError, SoundWarning, first_line, refused_by_system
 from speechrnn.text import printable
 
-VERBS = ("listen", "spot", "classify", "devices", "doctor", "plot", "evaluate", "score", "info", "bench", "train")
+VERBS = (
+    "listen",
+    "spot",
+    "classify",
+    "enroll",
+    "devices",
+    "doctor",
+    "plot",
+    "evaluate",
+    "score",
+    "info",
+    "bench",
+    "train",
+)
 ModelOption = Annotated[
     Path | None,
     typer.Option("--model", "-m", help="ONNX file, or gru-12-small, to use instead of gru-12", show_default=False),

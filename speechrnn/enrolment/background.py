@@ -4,7 +4,6 @@ It holds sound of many kinds as Opus in Ogg, and for the shipped networks the mo
 `python -m data_scripts.background_pack` makes it.
 """
 
-import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,21 +81,18 @@ def from_files(paths: list[str | os.PathLike[str]]) -> np.ndarray:
     return np.concatenate([audio.load(path) for path in files(paths)])
 
 
-def heard(trunk: Trunk, background: Background) -> tuple[Moments, dict[str, Run]]:
+def heard(trunk: Trunk, sounds: dict[str, np.ndarray], known: dict[str, Moments]) -> tuple[Moments, dict[str, Run]]:
     """Moments for this trunk, and what it makes of the sound that thresholds are taken from.
 
-    Where the pack has no moments of the trunk, each kind's first half gives them, and the second half is left.
+    Where none are `known` of the trunk, each kind's first half gives them, and the second half is left.
     """
-    runs = {kind: trunk.stream(sound) for kind, sound in background.decoded().items()}
-    known = background.moments.get(trunk.fingerprint)
-    if known is not None:
-        return known, runs
+    runs = {kind: trunk.stream(sound) for kind, sound in sounds.items()}
+    if trunk.fingerprint in known:
+        return known[trunk.fingerprint], runs
     sums = Accumulator()
-    for run in runs.values():
+    left = {}
+    for kind, run in runs.items():
         half = len(run.states) // 2
         sums.add(features(run.states[:half], np.arange(0, half, EVERY), DELAYS))
-    left = {
-        kind: Run(run.states[len(run.states) // 2 :], run.posteriors[len(run.posteriors) // 2 :])
-        for kind, run in runs.items()
-    }
+        left[kind] = Run(run.states[half:], run.posteriors[half:])
     return sums.moments(), left

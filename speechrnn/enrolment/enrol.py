@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from speechrnn.spotter import smooth
 from speechrnn.enrolment import background, expectation, graph, head, thresholds, versions
 from speechrnn.enrolment.expectation import Estimate
 from speechrnn.enrolment.fitting import SPAN, Moments, features
@@ -15,6 +14,7 @@ from speechrnn.enrolment.trunk import Run, Trunk
 from speechrnn.enrolment.versions import Version
 from speechrnn.errors import InputError
 from speechrnn.model import Model
+from speechrnn.spotter import smooth
 from speechrnn.text import label_fault
 
 MARGIN = 0.7  # of the target: the pack isn't every sound there is
@@ -60,90 +60,82 @@ class Enrolled:
 
 @dataclass(frozen=True)
 class _Heard:
-    """The takes of a word as the network hears them: a list for each take."""
+    """The takes of a word as the network hears them, a list for each take."""
 
-    fit: list[list[tuple[Version, Run]]]
-    test: list[list[Run]]  # in noise
-
-    def mean(self, which: Sequence[int]) -> np.ndarray:
-        """Mean of the features right after the word's end, each version of each take counted the same."""
-        return np.mean([self._means[i] for i in which], axis=0)
-
-    def learn(self, block_seconds: float) -> None:
-        means = []
-        for pairs in self.fit:
-            rows = []
-            for version, run in pairs:
-                end = min(int(np.ceil(version.end / block_seconds)), len(run.states) - 1)
-                blocks = np.arange(end, min(end + SPAN, len(run.states)))
-                rows.append(features(run.states, blocks, DELAYS).mean(axis=0))
-            means.append(np.mean(rows, axis=0))
-        object.__setattr__(self, "_means", means)
+    fit: list[list[Run]]  # the take as it is, then other versions of it
+    test: list[list[Run]]  # in noise at 10 dB
+    means: list[np.ndarray]  # of the features right after the word's end, over the versions
 
 
-def enrol(
-    model: Model,
-    words: Mapping[str, Sequence[Take]],
-    keep: Sequence[str] | None = None,
-    per_hour: float = 0.5,
-    pack: background.Background | None = None,
-    own_background: np.ndarray | None = None,
-    negatives: Sequence[Take] = (),
-    force: bool = False,
-    seed: int = 0,
-) -> Enrolled:
-    """Add own words to a model.
+class Enroller:
+    """A model, and sound without the words as the model hears it: what is needed for own words, however often.
 
     Parameters
     ----------
     model : a model that is made by export.to_onnx or comes with the package
-    words : for each own word its takes
-    keep : words of the model that stay; None for all
-    per_hour : false accepts an hour that are allowed, of each word
     pack : sound without the words; None for that of the package
     own_background : more of it, float32 [samples] at 16 kHz, such as an hour of the room; None for none
-    negatives : what must not fire, such as a similar name
-    force : bool
-        make the file even where a word can't be told from speech
-
-    Raises
-    ------
-    InputError
-        if there are too few takes, a name is taken or no good, or a word can't be told from speech
     """
-    kept = model.card.words if keep is None else tuple(keep)
-    _check_names(model, words, kept)
-    trunk = Trunk(model)
-    moments, runs = background.heard(trunk, background.load() if pack is None else pack)
-    noise = np.concatenate(
-        [sound for kind, sound in (pack or background.load()).decoded().items() if "noise" in kind]
-        or [np.random.default_rng(seed).standard_normal(160_000).astype(np.float32)]
-    )
-    if own_background is not None:
-        runs = runs | {"own": trunk.stream(own_background)}
-    layout = head.columns(model.card.labels, model.card.words, tuple(words), kept)
-    random = np.random.default_rng(seed)
-    heard = {word: _hear(trunk, takes, noise, random) for word, takes in words.items()}
-    not_heard = _hear(trunk, negatives, noise, random) if negatives else None
-    if not_heard:
-        moments = moments.with_more(np.array(not_heard._means), NOT_SHARE)  # type: ignore[attr-defined]
 
-    scorer = _Scorer(model, runs, kept, MARGIN * per_hour)
-    weights, biases, levels, reports = [], [], {}, []
-    for word, takes in words.items():
-        made = _Word(word, takes, heard[word], moments, scorer)
-        weights.append(made.weights[0])
-        biases.append(made.bias[0])
-        levels[word] = made.threshold(0)
-        reports.append(made.report(per_hour, kept))
-    whole = Head(tuple(words), np.array(weights, np.float32), np.array(biases, np.float32))
-    reports = [_compared(report, whole, levels, heard, scorer) for report in reports]
-    for report in reports:
-        if report.refusal and not force:
-            raise InputError(f"{report.word}: {report.refusal}")
-    proto = graph.with_head(graph.content_of(model), model.card, whole, layout, str(model.path))
-    card = graph.card_with_head(model.card, whole, layout, levels, _figures(model, reports, per_hour))
-    return Enrolled(whole, levels, tuple(reports), graph.file_content(proto, card, str(model.path)))
+    def __init__(
+        self, model: Model, pack: background.Background | None = None, own_background: np.ndarray | None = None
+    ) -> None:
+        self.model, self.trunk = model, Trunk(model)
+        pack = background.load() if pack is None else pack
+        sounds = pack.decoded()
+        self.moments, self.runs = background.heard(self.trunk, sounds, pack.moments)
+        self.noise = np.concatenate([sound for kind, sound in sounds.items() if kind == "noise"] or [*sounds.values()])
+        if own_background is not None:
+            self.runs["own"] = self.trunk.stream(own_background)
+
+    def enrol(
+        self,
+        words: Mapping[str, Sequence[Take]],
+        keep: Sequence[str] | None = None,
+        per_hour: float = 0.5,
+        negatives: Sequence[Take] = (),
+        force: bool = False,
+        seed: int = 0,
+    ) -> Enrolled:
+        """Add own words to the model.
+
+        Parameters
+        ----------
+        words : for each own word its takes
+        keep : words of the model that stay; None for all
+        per_hour : false accepts an hour that are allowed, of each word
+        negatives : what must not fire, such as a similar name
+        force : bool
+            make the file even where a word can't be told from speech
+
+        Raises
+        ------
+        InputError
+            if there are too few takes, a name is taken or no good, or a word can't be told from speech
+        """
+        model = self.model
+        kept = model.card.words if keep is None else tuple(keep)
+        _check_names(model, words, kept)
+        layout = head.columns(model.card.labels, model.card.words, tuple(words), kept)
+        random = np.random.default_rng(seed)
+        heard = {word: _hear(self.trunk, takes, self.noise, random) for word, takes in words.items()}
+        moments = self.moments
+        if negatives:
+            unwanted = _hear(self.trunk, negatives, self.noise, random)
+            moments = moments.with_more(np.array(unwanted.means), NOT_SHARE)
+
+        scorer = _Scorer(model, self.runs, kept, MARGIN * per_hour)
+        made = {word: _Word(word, takes, heard[word], moments, scorer) for word, takes in words.items()}
+        weights = np.array([each.weights[0] for each in made.values()]).reshape(len(words), len(DELAYS), -1)
+        whole = Head(tuple(words), weights, np.array([each.bias[0] for each in made.values()]))
+        levels = {word: each.threshold(0) for word, each in made.items()}
+        reports = [_compared(each.report(per_hour, kept), whole, levels, heard, scorer) for each in made.values()]
+        for report in reports:
+            if report.refusal and not force:
+                raise InputError(f"{report.word}: {report.refusal}")
+        proto = graph.with_head(graph.content_of(model), model.card, whole, layout, str(model.path))
+        card = graph.card_with_head(model.card, whole, layout, levels, _figures(model, reports, per_hour))
+        return Enrolled(whole, levels, tuple(reports), graph.file_content(proto, card, str(model.path)))
 
 
 def _check_names(model: Model, words: Mapping[str, Sequence[Take]], kept: Sequence[str]) -> None:
@@ -166,11 +158,18 @@ def _hear(trunk: Trunk, takes: Sequence[Take], noise: np.ndarray, random: np.ran
     fit = [versions.for_fit(take, noise, random) for take in takes]
     test = [versions.for_test(take, noise, random) for take in takes]
     runs = iter(trunk.run([version.sound for each in (*fit, *test) for version in each]))
-    heard = _Heard(
-        [[(version, next(runs)) for version in each] for each in fit], [[next(runs) for _ in each] for each in test]
-    )
-    heard.learn(trunk.card.block_seconds)
-    return heard
+    heard = [[next(runs) for _ in each] for each in fit]
+    means = [
+        np.mean([_after(run, version, trunk) for run, version in zip(*pair, strict=True)], axis=0)
+        for pair in zip(heard, fit, strict=True)
+    ]
+    return _Heard(heard, [[next(runs) for _ in each] for each in test], means)
+
+
+def _after(run: Run, version: Version, trunk: Trunk) -> np.ndarray:
+    """Mean of the features [features] of the blocks right after the word's end."""
+    end = min(int(np.ceil(version.end / trunk.card.block_seconds)), len(run.states) - 1)
+    return features(run.states, np.arange(end, min(end + SPAN, len(run.states))), DELAYS).mean(axis=0)
 
 
 class _Scorer:
@@ -215,8 +214,9 @@ class _Word:
             of = [groups.index(take.recording) for take in takes]
         count = min(FOLDS, len(groups))
         self.folds = [[i for i in range(len(takes)) if of[i] % count == fold] for fold in range(count)]
-        everyone = range(len(takes))
-        means = [heard.mean(everyone)] + [heard.mean([i for i in everyone if i not in fold]) for fold in self.folds]
+        everyone = list(range(len(takes)))
+        chosen = [everyone, *([i for i in everyone if i not in fold] for fold in self.folds)]
+        means = [np.mean([heard.means[i] for i in some], axis=0) for some in chosen]
         self.weights = moments.directions(np.array(means))
         self.bias = np.zeros(len(means), np.float32)
         # A unit of the logit is a factor of e in false accepts, and 0 is where they are as rare as asked for.
@@ -255,7 +255,7 @@ class _Word:
         for number, fold in enumerate(self.folds, 1):
             level = logit(np.array(self.threshold(number)))
             for i in fold:
-                margins[i] = self.peaks(number, [self.heard.fit[i][0][1]])[0] - level
+                margins[i] = self.peaks(number, [self.heard.fit[i][0]])[0] - level
                 clean[i] = margins[i] >= 0.0
                 noisy[i] = (self.peaks(number, self.heard.test[i]) >= level).mean()
         warnings = [*self._about_takes(margins), *self._taken_by_kept(kept)]
@@ -291,7 +291,7 @@ class _Word:
             middle = np.median(margins)
             spread = max(1.0, 1.4826 * float(np.median(np.abs(margins - middle))))
             for i in np.flatnonzero((margins < 0.0) & (margins < middle - 3.0 * spread)):
-                found.append(f"{self.takes[i].name}: is unlike the other takes: listen to it, and leave it out if wrong")
+                found.append(f"{self.takes[i].name}: is unlike the other takes: leave it out if something is wrong")
         return found
 
     def _taken_by_kept(self, kept: Sequence[str]) -> list[str]:
@@ -299,9 +299,7 @@ class _Word:
         card = self.scorer.card
         for word in kept:
             column = card.labels.index(word)
-            tops = [
-                self.scorer.smoothed(pairs[0][1].posteriors[:, column : column + 1]).max() for pairs in self.heard.fit
-            ]
+            tops = [self.scorer.smoothed(runs[0].posteriors[:, column : column + 1]).max() for runs in self.heard.fit]
             taken = int(sum(top >= card.thresholds[word] for top in tops))
             if taken >= max(1, ALIKE_SHARE * len(tops)):
                 found.append(
@@ -322,7 +320,7 @@ def _compared(
     for k, other in enumerate(whole.words):
         if other == report.word:
             continue
-        runs = [pairs[0][1] for pairs in heard[report.word].fit]
+        runs = [each[0] for each in heard[report.word].fit]
         own = whole.words.index(report.word)
         both = [scorer.logits(run, flat[[k, own]], whole.bias[[k, own]]) for run in runs]
         fires = [

@@ -79,9 +79,7 @@ class Trunk:
         )
         states, posteriors = self._run(rows)
         states, posteriors = states[:, CARRIED_BLOCKS:], posteriors[:, CARRIED_BLOCKS:]
-        return Run(
-            states.reshape(-1, self.units)[:blocks], posteriors.reshape(-1, posteriors.shape[2])[:blocks]
-        )
+        return Run(states.reshape(-1, self.units)[:blocks], posteriors.reshape(-1, posteriors.shape[2])[:blocks])
 
     def _run(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[streams, samples] -> states [streams, blocks, units] as float16, posteriors [streams, blocks, labels]."""

@@ -1,0 +1,211 @@
+"""python benchmarks/own_words.py DATA: how well own words are heard that the network never heard in any role.
+
+The words of `../shared/data/README.md` that are kept out of all training. Takes and the recordings that are tested are
+of different speakers where the data tell them apart. Thresholds come from the background pack alone. False accepts are
+counted in the half of the running speech and of the noise that the pack doesn't know; a held trigger counts once a
+second.
+"""
+
+import json
+import random
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from data_scripts.background_pack import NOISE, in_half, speaker
+from speechrnn import audio
+from speechrnn.cli import report_errors
+from speechrnn.enrolment import background, takes, versions
+from speechrnn.enrolment.enrol import Enroller
+from speechrnn.enrolment.head import columns, posteriors
+from speechrnn.enrolment.takes import RATE
+from speechrnn.enrolment.trunk import Run, Trunk
+from speechrnn.errors import AudioError, InputError
+from speechrnn.model import Model
+from speechrnn.spotter import smooth
+
+WORDS = {
+    "jarvis": "wake_words", "smart_mirror": "wake_words", "project": "dsp_speech_20",
+    "open": "dsp_speech_20", "close": "dsp_speech_20", "print": "dsp_speech_20",
+}  # fmt: skip
+SPEECH = ("librispeech", "picovoice", "ljtexts", "speechocean762")
+MOST_TESTED = 120  # recordings of a word
+GAP = 0.3  # seconds between the utterances of a stream
+
+
+@dataclass
+class Row:
+    """A word, enrolled from one draw of takes."""
+
+    word: str
+    takes: int
+    draw: int
+    tested: int
+    heard: float
+    heard_in_noise: float
+    expected: tuple[float, float, float]
+    expected_in_noise: tuple[float, float, float]
+    false_accepts: dict[str, int]
+    false_accepts_per_hour: float
+    threshold: float
+
+    def within(self) -> tuple[bool, bool]:
+        """Whether what was promised holds, clean and in noise."""
+        return (
+            self.expected[1] <= self.heard <= self.expected[2],
+            self.expected_in_noise[1] <= self.heard_in_noise <= self.expected_in_noise[2],
+        )
+
+
+def unknown_sound(data: Path) -> dict[str, list[Path]]:
+    """Of each kind of speech and noise the files of the half that no pack may know."""
+    folders = {kind: data / "speech" / kind for kind in SPEECH}
+    folders |= {kind: data / "noise" / kind for kind in (*NOISE, "esc10")}
+    found = {
+        kind: [path for path in sorted(folder.rglob("*.wav")) if not in_half(speaker(path))]
+        for kind, folder in folders.items()
+    }
+    if not any(found.values()):
+        raise InputError(f"{data}: holds no speech/ and noise/: unpack the recordings there")
+    return {kind: paths for kind, paths in found.items() if paths}
+
+
+def triggers(smoothed: np.ndarray, threshold: float, per_second: int = 50) -> int:
+    """Of smoothed posteriors [blocks]: a trigger that is held counts again every second."""
+    count, ready = 0, 0
+    for block in np.flatnonzero(smoothed >= threshold):
+        if block >= ready:
+            count, ready = count + 1, block + per_second
+    return count
+
+
+def who(path: Path) -> str:
+    return path.name.split("-")[0] if path.parents[1].name == "dsp_speech_20" else path.name
+
+
+def draw(paths: list[Path], count: int, seed: str) -> list[Path]:
+    """Recordings of different speakers, of at most half of them all."""
+    rng = random.Random(seed)
+    by_speaker: dict[str, list[Path]] = {}
+    for path in paths:
+        by_speaker.setdefault(who(path), []).append(path)
+    speakers = sorted(by_speaker)
+    rng.shuffle(speakers)
+    chosen: list[Path] = []
+    for turn in range(count):
+        speaker_ = speakers[turn % min(count, len(speakers) // 2)]
+        chosen.append(rng.choice([path for path in by_speaker[speaker_] if path not in chosen]))
+    return chosen
+
+
+def tested_runs(trunk: Trunk, paths: list[Path], noise: np.ndarray) -> dict[Path, tuple[Run, Run]]:
+    """Each recording by itself after a second of its own faint floor: as it is, and in noise at 10 dB."""
+    rng = np.random.default_rng(5)
+    sounds = []
+    usable = []
+    for path in paths:
+        try:
+            take = max(takes.split(audio.load(path), str(path)), key=lambda take: take.snr_db)
+        except AudioError:
+            continue
+        sound, start, end = versions.surrounded(take, rng)
+        usable.append(path)
+        sounds += [sound, versions.in_noise(sound, start, end, noise, 10.0, rng)]
+    runs = trunk.run(sounds)
+    return {path: (runs[2 * i], runs[2 * i + 1]) for i, path in enumerate(usable)}
+
+
+def measure(model: Model, data: Path, pack: background.Background, counts: list[int], draws: int) -> list[Row]:
+    """Each reserved word, from so many takes, in several draws."""
+    enroller = Enroller(model, pack)
+    trunk = enroller.trunk
+    window = model.card.blocks(model.card.smoothing_seconds)
+    sound = unknown_sound(data)
+    streams: dict[str, Run] = {}
+    for kind, paths in sound.items():
+        gap = np.zeros(round(GAP * RATE), np.float32)
+        streams[kind] = trunk.stream(np.concatenate([part for path in paths for part in (audio.load(path), gap)]))
+    hours = sum(len(run.states) for run in streams.values()) * model.card.block_seconds / 3600.0
+    spoken = sum(len(streams[kind].states) for kind in SPEECH if kind in streams) * model.card.block_seconds / 3600.0
+    typer.echo(f"{spoken:.2f} h of running speech, {hours - spoken:.2f} h of noise, unknown to the pack", err=True)
+    noise_files = [path for kind in ("moodist", "blanket", "music_librosa") for path in sound.get(kind, [])]
+    noise = np.concatenate([audio.load(path)[: 20 * RATE] for path in noise_files])
+    rows = []
+    for word, folder in WORDS.items():
+        paths = sorted((data / "words" / folder / word).glob("*.wav"))
+        runs = None
+        for count in counts:
+            for number in range(draws):
+                chosen = draw(paths, count, f"{word} {number}")
+                if runs is None:
+                    picked = random.Random(word).sample(paths, min(len(paths), 220))
+                    runs = tested_runs(trunk, picked, noise)
+                used = {who(path) for path in chosen}
+                tested = [runs[path] for path in runs if who(path) not in used][:MOST_TESTED]
+                given, _ = takes.read(chosen)
+                made = enroller.enrol({word: given}, force=True, seed=number)
+                layout = columns(model.card.labels, model.card.words, (word,), model.card.words)
+                column, threshold = layout.labels.index(word), made.thresholds[word]
+
+                def smoothed(run: Run, made=made, layout=layout, column=column) -> np.ndarray:  # type: ignore[no-untyped-def]
+                    values = posteriors(run.posteriors, made.head.logits(run.states), layout)[:, column]
+                    return smooth(values[:, None], min(window, len(values)))[:, 0]
+
+                hits = [np.mean([smoothed(pair[k]).max() >= threshold for pair in tested]) for k in (0, 1)]
+                fired = {kind: triggers(smoothed(run), threshold) for kind, run in streams.items()}
+                clean, noisy = made.reports[0].clean, made.reports[0].noisy
+                row = Row(
+                    word, count, number, len(tested), float(hits[0]), float(hits[1]),
+                    (clean.share, clean.low, clean.high), (noisy.share, noisy.low, noisy.high),
+                    fired, sum(fired.values()) / hours, threshold,
+                )  # fmt: skip
+                rows.append(row)
+                typer.echo(
+                    f"{word:13} {count:3} takes, draw {number}: {row.heard:6.1%} {row.heard_in_noise:6.1%}  "
+                    f"{row.false_accepts_per_hour:4.2f}/h  promised {clean}, {noisy}  "
+                    + " ".join(f"{kind}:{n}" for kind, n in fired.items() if n),
+                    err=True,
+                )
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown: means over draws."""
+    lines = [
+        "| word | takes | heard | in noise at 10 dB | false accepts an hour | promise held |",
+        "|---|---|---|---|---|---|",
+    ]
+    counts = sorted({row.takes for row in rows})
+    for word in [*dict.fromkeys(row.word for row in rows), "mean"]:
+        for count in counts:
+            some = [row for row in rows if row.takes == count and word in (row.word, "mean")]
+            held = [promise for row in some for promise in row.within()]
+            lines.append(
+                f"| {word} | {count} | {np.mean([row.heard for row in some]):.1%} | "
+                f"{np.mean([row.heard_in_noise for row in some]):.1%} | "
+                f"{np.mean([row.false_accepts_per_hour for row in some]):.2f} | {sum(held)} of {len(held)} |"
+            )
+    return "\n".join(lines)
+
+
+def main(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="the folder of unpacked sound")],
+    takes_: Annotated[list[int] | None, typer.Option("--takes", help="How many takes; may be repeated")] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of takes for each word")] = 3,
+    pack: Annotated[Path, typer.Option(help="The background pack")] = background.FILE,
+    model: Annotated[str | None, typer.Option(help="ONNX file instead of gru-12")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write all rows as JSON")] = None,
+) -> None:
+    """Measure own words on recordings and sound that nothing was fitted on."""
+    with report_errors():
+        rows = measure(Model(model), data, background.load(pack), takes_ or [5, 20], draws)
+        typer.echo(table(rows))
+        if out:
+            out.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
