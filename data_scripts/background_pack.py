@@ -58,11 +58,17 @@ the museum is closed on monday|a bird is singing in the tall tree|excuse me|what
 i see|of course|never mind|over there|let me see|not now|happy birthday|nice to meet you|how much is it|look at me
 one apple|a red car|the big house|under the bed|an orange|pencil|water|purple|window|kitchen|umbrella|chocolate
 tomorrow|january|wednesday|thirteen|seventy|hundred|butterfly|dinosaur|hospital""".replace("\n", "|").split("|")
-NAMES = [
-    "Anna Peter Susan Michael Tony Lily David Kate Bruce George Nancy William Helen Robert Alice Daniel Emma".split(]
-)
-DIGITS = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'oh', 'double']
-ACCENTS = ['en-us', 'en-gb', 'en-gb-scotland', 'en-gb-x-rp', 'en-029', 'en-gb-x-gbcwmd', 'de', 'fr', 'es', 'it', 'ja', 'hi', 'pl', 'ru', 'sw', 'cmn']
+NAMES = (
+    "Anna", "Peter", "Susan", "Michael", "Tony", "Lily", "David", "Kate", "Bruce", "George", "Nancy", "William",
+    "Helen", "Robert", "Alice", "Daniel", "Emma",
+)  # fmt: skip
+DIGITS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "oh", "double",
+)  # fmt: skip
+ACCENTS = (
+    "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-gb-x-gbcwmd", "de", "fr", "es", "it", "ja",
+    "hi", "pl", "ru", "sw", "cmn",
+)  # fmt: skip
 
 
 def in_half(name: str) -> bool:
