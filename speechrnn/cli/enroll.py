@@ -44,7 +44,7 @@ def enroll(
     with report_errors():
         from speechrnn.enrolment import background as packs
         from speechrnn.enrolment import takes
-        from speechrnn.enrolment.enrol import Enroller
+        from speechrnn.enrolment.enrol import Enroller, check_words
         from speechrnn.files import check_free, write
         from speechrnn.model import Model
 
@@ -59,11 +59,12 @@ def enroll(
             found[word], remarks = takes.read(paths)
             for remark in remarks:
                 say(remark)
+        chosen = kept(keep, base.card.words)
+        check_words(base, found, chosen)
         unwanted, remarks = takes.read(not_ or [])
         for remark in remarks:
             say(remark)
         own = packs.from_files([str(path) for path in background]) if background else None
-        chosen = kept(keep, base.card.words)
         made = Enroller(base, own_background=own).enrol(found, chosen, target_fa, unwanted, force)
         for report in made.reports:
             typer.echo(str(report))

@@ -115,7 +115,7 @@ class Enroller:
         """
         model = self.model
         kept = model.card.words if keep is None else tuple(keep)
-        _check_names(model, words, kept)
+        check_words(model, words, kept)
         layout = head.columns(model.card.labels, model.card.words, tuple(words), kept)
         random = np.random.default_rng(seed)
         heard = {word: _hear(self.trunk, takes, self.noise, random) for word, takes in words.items()}
@@ -138,7 +138,14 @@ class Enroller:
         return Enrolled(whole, levels, tuple(reports), graph.file_content(proto, card, str(model.path)))
 
 
-def _check_names(model: Model, words: Mapping[str, Sequence[Take]], kept: Sequence[str]) -> None:
+def check_words(model: Model, words: Mapping[str, Sequence[Take]], kept: Sequence[str]) -> None:
+    """Before the work: can words of these names, with so many takes, be added?
+
+    Raises
+    ------
+    InputError
+        as `Enroller.enrol` does
+    """
     if not 1 <= len(words) <= MOST_WORDS:
         raise InputError(f"{len(words)} own words: give 1 to {MOST_WORDS}")
     for word in kept:
