@@ -8,6 +8,7 @@ second.
 
 import json
 import random
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ WORDS = {
     "jarvis": "wake_words", "smart_mirror": "wake_words", "project": "dsp_speech_20",
     "open": "dsp_speech_20", "close": "dsp_speech_20", "print": "dsp_speech_20",
 }  # fmt: skip
+ONE_SPEAKER = {"seven": "7", "zero": "0", "three": "3"}  # of the spoken digits
 SPEECH = ("librispeech", "picovoice", "ljtexts", "speechocean762")
 MOST_TESTED = 120  # recordings of a word
 GAP = 0.3  # seconds between the utterances of a stream
@@ -118,58 +120,72 @@ def tested_runs(trunk: Trunk, paths: list[Path], noise: np.ndarray) -> dict[Path
     return {path: (runs[2 * i], runs[2 * i + 1]) for i, path in enumerate(usable)}
 
 
-def measure(model: Model, data: Path, pack: background.Background, counts: list[int], draws: int) -> list[Row]:
-    """Each reserved word, from so many takes, in several draws."""
-    enroller = Enroller(model, pack)
-    trunk = enroller.trunk
-    window = model.card.blocks(model.card.smoothing_seconds)
-    sound = unknown_sound(data)
-    streams: dict[str, Run] = {}
-    for kind, paths in sound.items():
+class Measurement:
+    """A model with the sound that nothing was fitted on, as its trunk hears it."""
+
+    def __init__(self, model: Model, data: Path, pack: background.Background) -> None:
+        self.data, self.card = data, model.card
+        self.enroller = Enroller(model, pack)
+        trunk = self.enroller.trunk
+        sound = unknown_sound(data)
         gap = np.zeros(round(GAP * RATE), np.float32)
-        streams[kind] = trunk.stream(np.concatenate([part for path in paths for part in (audio.load(path), gap)]))
-    hours = sum(len(run.states) for run in streams.values()) * model.card.block_seconds / 3600.0
-    spoken = sum(len(streams[kind].states) for kind in SPEECH if kind in streams) * model.card.block_seconds / 3600.0
-    typer.echo(f"{spoken:.2f} h of running speech, {hours - spoken:.2f} h of noise, unknown to the pack", err=True)
-    noise_files = [path for kind in ("moodist", "blanket", "music_librosa") for path in sound.get(kind, [])]
-    noise = np.concatenate([audio.load(path)[: 20 * RATE] for path in noise_files])
-    rows = []
-    for word, folder in WORDS.items():
-        paths = sorted((data / "words" / folder / word).glob("*.wav"))
-        runs = None
+        self.streams = {
+            kind: trunk.stream(np.concatenate([part for path in paths for part in (audio.load(path), gap)]))
+            for kind, paths in sound.items()
+        }
+        hours = {kind: len(run.states) * self.card.block_seconds / 3600.0 for kind, run in self.streams.items()}
+        self.hours = sum(hours.values())
+        spoken = sum(hours[kind] for kind in SPEECH if kind in hours)
+        noise_hours = self.hours - spoken
+        typer.echo(f"{spoken:.2f} h of running speech, {noise_hours:.2f} h of noise, unknown to the pack", err=True)
+        files = [path for kind in ("moodist", "blanket", "music_librosa") for path in sound.get(kind, [])]
+        self.noise = np.concatenate([audio.load(path)[: 20 * RATE] for path in files])
+
+    def word(self, word: str, paths: list[Path], counts: list[int], draws: int) -> Iterator[Row]:
+        """A word from takes of some speakers, tested on the recordings of others."""
+        picked = random.Random(word).sample(paths, min(len(paths), 220))
+        runs = tested_runs(self.enroller.trunk, picked, self.noise)
         for count in counts:
             for number in range(draws):
                 chosen = draw(paths, count, f"{word} {number}")
-                if runs is None:
-                    picked = random.Random(word).sample(paths, min(len(paths), 220))
-                    runs = tested_runs(trunk, picked, noise)
                 used = {who(path) for path in chosen}
-                tested = [runs[path] for path in runs if who(path) not in used][:MOST_TESTED]
-                given, _ = takes.read(chosen)
-                made = enroller.enrol({word: given}, force=True, seed=number)
-                layout = columns(model.card.labels, model.card.words, (word,), model.card.words)
-                column, threshold = layout.labels.index(word), made.thresholds[word]
+                yield self.row(word, number, chosen, [runs[path] for path in runs if who(path) not in used])
 
-                def smoothed(run: Run, made=made, layout=layout, column=column) -> np.ndarray:  # type: ignore[no-untyped-def]
-                    values = posteriors(run.posteriors, made.head.logits(run.states), layout)[:, column]
-                    return smooth(values[:, None], min(window, len(values)))[:, 0]
+    def one_speaker(self, word: str, paths: list[Path], count: int) -> Iterator[Row]:
+        """A word from each speaker's takes by itself, tested on other takes of the same speaker."""
+        speakers: dict[str, list[Path]] = {}
+        for path in paths:
+            speakers.setdefault(path.name.split("_")[1], []).append(path)
+        for number, (name, mine) in enumerate(sorted(speakers.items())):
+            random.Random(name).shuffle(mine)
+            runs = tested_runs(self.enroller.trunk, mine[count : count + 25], self.noise)
+            yield self.row(f"{word} of {name}", number, mine[:count], list(runs.values()))
 
-                hits = [np.mean([smoothed(pair[k]).max() >= threshold for pair in tested]) for k in (0, 1)]
-                fired = {kind: triggers(smoothed(run), threshold) for kind, run in streams.items()}
-                clean, noisy = made.reports[0].clean, made.reports[0].noisy
-                row = Row(
-                    word, count, number, len(tested), float(hits[0]), float(hits[1]),
-                    (clean.share, clean.low, clean.high), (noisy.share, noisy.low, noisy.high),
-                    fired, sum(fired.values()) / hours, threshold,
-                )  # fmt: skip
-                rows.append(row)
-                typer.echo(
-                    f"{word:13} {count:3} takes, draw {number}: {row.heard:6.1%} {row.heard_in_noise:6.1%}  "
-                    f"{row.false_accepts_per_hour:4.2f}/h  promised {clean}, {noisy}  "
-                    + " ".join(f"{kind}:{n}" for kind, n in fired.items() if n),
-                    err=True,
-                )
-    return rows
+    def row(self, word: str, number: int, chosen: list[Path], tested: list[tuple[Run, Run]]) -> Row:
+        given, _ = takes.read(chosen)
+        made = self.enroller.enrol({word: given}, force=True, seed=number)
+        layout = columns(self.card.labels, self.card.words, (word,), self.card.words)
+        column, threshold = layout.labels.index(word), made.thresholds[word]
+        window = self.card.blocks(self.card.smoothing_seconds)
+
+        def smoothed(run: Run) -> np.ndarray:
+            values = posteriors(run.posteriors, made.head.logits(run.states), layout)[:, column]
+            return smooth(values[:, None], min(window, len(values)))[:, 0]
+
+        tested = tested[:MOST_TESTED]
+        hits = [float(np.mean([smoothed(pair[k]).max() >= threshold for pair in tested])) for k in (0, 1)]
+        fired = {kind: triggers(smoothed(run), threshold) for kind, run in self.streams.items()}
+        clean, noisy = made.reports[0].clean, made.reports[0].noisy
+        per_hour = sum(fired.values()) / self.hours
+        typer.echo(
+            f"{word:16} {len(chosen):3} takes, draw {number}: {hits[0]:6.1%} {hits[1]:6.1%}  {per_hour:4.2f}/h  "
+            f"promised {clean}, {noisy}  " + " ".join(f"{kind}:{n}" for kind, n in fired.items() if n),
+            err=True,
+        )
+        return Row(
+            word, len(chosen), number, len(tested), *hits, (clean.share, clean.low, clean.high),
+            (noisy.share, noisy.low, noisy.high), fired, per_hour, threshold,
+        )  # fmt: skip
 
 
 def table(rows: list[Row]) -> str:
@@ -197,12 +213,24 @@ def main(
     draws: Annotated[int, typer.Option(min=1, help="Draws of takes for each word")] = 3,
     pack: Annotated[Path, typer.Option(help="The background pack")] = background.FILE,
     model: Annotated[str | None, typer.Option(help="ONNX file instead of gru-12")] = None,
+    one_speaker: Annotated[bool, typer.Option("--one-speaker", help="Spoken digits too, each speaker alone")] = False,
     out: Annotated[Path | None, typer.Option(help="Write all rows as JSON")] = None,
 ) -> None:
     """Measure own words on recordings and sound that nothing was fitted on."""
     with report_errors():
-        rows = measure(Model(model), data, background.load(pack), takes_ or [5, 20], draws)
+        measurement = Measurement(Model(model), data, background.load(pack))
+        rows: list[Row] = []
+        for word, folder in WORDS.items():
+            paths = sorted((data / "words" / folder / word).glob("*.wav"))
+            rows += measurement.word(word, paths, takes_ or [5, 20], draws)
         typer.echo(table(rows))
+        if one_speaker:
+            same: list[Row] = []
+            for word, folder in ONE_SPEAKER.items():
+                paths = sorted((data / "words" / "spoken_digits" / folder).glob("*.wav"))
+                same += measurement.one_speaker(word, paths, 5)
+            typer.echo(f"\nOne speaker's 5 takes, other takes of the same speaker:\n\n{table(same)}")
+            rows += same
         if out:
             out.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 

@@ -8,7 +8,6 @@ other half.
 
 import collections
 import hashlib
-import io
 import json
 import random
 import shutil
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import soundfile
 import typer
 
 from speechrnn import audio
@@ -33,9 +31,9 @@ from speechrnn.model import Model
 
 MODELS = ("gru-12", "gru-12-small")
 NOISE = ("moodist", "blanket", "music_librosa", "music_pyaudio", "pyaudio_silence", "ms_snsd_slices")
-SECONDS = {"read": 420, "high": 240, "words": 480, "arabic": 420, "strings": 300, "made": 360, "noise": 240}
-MOST_OF_A_KIND = 1800.0  # seconds, for moments
-COMPRESSION = 0.9  # of Opus, 0 to 1: about 16 kbit/s
+SECONDS = {"read": 300, "high": 180, "words": 330, "arabic": 300, "strings": 240, "made": 270, "noise": 180}
+MOST_OF_A_KIND = 900.0  # seconds, for moments
+BITRATE = 16_000  # of Opus, bit/s
 ATTRIBUTION = (
     "LibriSpeech (Panayotov, Chen, Povey, Khudanpur; CC BY 4.0), Speech Commands (Pete Warden, Google; CC BY 4.0), "
     "Arabic Speech Commands (Ghandoura, Hjabo, Al Dakkak; CC BY 4.0), ESC-10 (Piczak; CC BY 3.0, clips of "
@@ -116,7 +114,7 @@ def strings(files: Iterable[Path], rng: np.random.Generator) -> Iterator[np.ndar
 
 def made(seed: int) -> Iterator[np.ndarray]:
     """Sentences, short phrases, spelled names and strings of digits spoken by espeak-ng and flite, for ever."""
-    for program in ("espeak-ng", "flite"):
+    for program in ("espeak-ng", "flite", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{program}: is not installed: get it from the system's packages")
     listed = subprocess.run(["espeak-ng", "--voices=variant"], capture_output=True, text=True, check=True).stdout
@@ -153,7 +151,7 @@ def kinds(data: Path, seed: int) -> dict[str, Iterator[np.ndarray]]:
     by_word = collections.defaultdict(list)
     for path in spoken:
         by_word[path.parent.name].append(path)
-    words = [p for paths in by_word.values() for p in random.Random(seed).sample(paths, min(len(paths), 60))]
+    words = [p for paths in by_word.values() for p in random.Random(seed).sample(paths, min(len(paths), 40))]
     for paths in (words, arabic):
         random.Random(seed).shuffle(paths)
     return {
@@ -184,11 +182,9 @@ def joined(sounds: Iterable[np.ndarray], seconds: float, rng: np.random.Generato
 
 def coded(sound: np.ndarray) -> bytes:
     """Opus in Ogg."""
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", RATE, 1, format="OGG", subtype="OPUS", compression_level=COMPRESSION) as file:
-        for start in range(0, len(sound), RATE):  # libsndfile 1.2 may fail on long writes
-            file.write(sound[start : start + RATE])
-    return buffer.getvalue()
+    command = ["ffmpeg", "-v", "error", "-f", "f32le", "-ar", str(RATE), "-ac", "1", "-i", "pipe:0", "-c:a", "libopus"]
+    command += ["-b:a", str(BITRATE), "-compression_level", "4", "-f", "ogg", "pipe:1"]
+    return subprocess.run(command, input=sound.astype("<f4").tobytes(), capture_output=True, check=True).stdout
 
 
 def moments(trunk: Trunk, data: Path, more: dict[str, np.ndarray], words: dict[str, list[tuple[np.ndarray, float]]]):  # type: ignore[no-untyped-def]
@@ -231,7 +227,7 @@ def spoken_words(data: Path) -> dict[str, list[tuple[np.ndarray, float]]]:
         paths = [p for p in sorted(folder.glob("*.wav")) if partition(p.name) == "training" or "arabic" in str(p)]
         random.Random(3).shuffle(paths)
         clips = []
-        for path in paths[:50]:
+        for path in paths[:25]:
             sound = audio.load(path)
             lead = rng.standard_normal(RATE // 2) * 1e-4
             _, _, parts = stretches(sound)
@@ -249,9 +245,12 @@ def main(
     """Make the background pack."""
     with report_errors():
         rng = np.random.default_rng(0)
-        sounds = {kind: coded(joined(each, SECONDS[kind], rng)) for kind, each in kinds(data, 0).items()}
+        sounds = {}
+        for kind, each in kinds(data, 0).items():
+            sounds[kind] = coded(joined(each, SECONDS[kind], rng))
+            typer.echo(f"{kind}: {len(sounds[kind])} bytes", err=True)
         # Moments come from other strings and sentences than the thresholds, where there is no end to them.
-        more = {kind: joined(each, 2 * SECONDS[kind], rng) for kind, each in kinds(data, 1).items()}
+        more = {kind: joined(each, SECONDS[kind], rng) for kind, each in kinds(data, 1).items()}
         words = spoken_words(data)
         known = {}
         for name in MODELS:

@@ -297,8 +297,9 @@ class _Word:
         if len(self.takes) >= LEAST_TAKES + 1:
             middle = np.median(margins)
             spread = max(1.0, 1.4826 * float(np.median(np.abs(margins - middle))))
-            for i in np.flatnonzero((margins < 0.0) & (margins < middle - 3.0 * spread)):
-                found.append(f"{self.takes[i].name}: is unlike the other takes: leave it out if something is wrong")
+            odd = (margins < 0.0) & (margins < middle - 3.0 * spread)
+            for take in (take for take, is_odd in zip(self.takes, odd, strict=True) if is_odd):
+                found.append(f"{take.name}: is unlike the other takes: leave it out if something is wrong")
         return found
 
     def _taken_by_kept(self, kept: Sequence[str]) -> list[str]:

@@ -125,7 +125,8 @@ def with_head(content: bytes, card: Card, head: Head, layout: Columns, source: s
     own = made.add("Mul", [columns(shares, range(words), "own_shares"), left], "own")
     rest = made.add("Mul", [columns(shares, [words], "no_share"), others], "rest")
     parts = [columns(trunk, layout.kept, "kept")] if layout.kept else []
-    graph.node.append(helper.make_node("Concat", [*parts, own, rest], ["probabilities"], name=f"own_{number}_probabilities", axis=2))
+    rows_ = helper.make_node("Concat", [*parts, own, rest], ["probabilities"], name=f"own_{number}_rows", axis=2)
+    graph.node.append(rows_)
 
     # `next_state` once more, with the memory behind it; the old one keeps its node under another name.
     _rename_output(end, "next_state", f"own_{number}_state_before")
