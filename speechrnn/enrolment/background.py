@@ -17,6 +17,7 @@ from speechrnn.enrolment.trunk import Run, Trunk
 from speechrnn.errors import InputError
 
 FILE = Path(__file__).parents[1] / "models" / "background.npz"
+NOISE = "noise"
 EVERY = 10  # blocks, for moments: neighbours say much the same
 CORRELATION_STEPS = 32_767  # correlations are stored as 16-bit integers
 
@@ -29,9 +30,9 @@ class Background:
     moments: dict[str, Moments] = field(default_factory=dict)
     attribution: str = ""
 
-    def decoded(self) -> dict[str, np.ndarray]:
-        """Each kind as float32 [samples] at 16 kHz."""
-        return {kind: audio.load(content) for kind, content in self.sounds.items()}
+    def noise(self) -> np.ndarray:
+        """The sound that takes are mixed with, float32 [samples]: that of the kind called noise, or the first one."""
+        return audio.load(self.sounds[NOISE if NOISE in self.sounds else next(iter(self.sounds))])
 
     def save(self, path: Path) -> None:
         arrays: dict[str, np.ndarray] = {"attribution": np.array(self.attribution)}
@@ -81,18 +82,19 @@ def from_files(paths: list[str | os.PathLike[str]]) -> np.ndarray:
     return np.concatenate([audio.load(path) for path in files(paths)])
 
 
-def heard(trunk: Trunk, sounds: dict[str, np.ndarray], known: dict[str, Moments]) -> tuple[Moments, dict[str, Run]]:
-    """Moments for this trunk, and what it makes of the sound that thresholds are taken from.
+def heard(trunk: Trunk, pack: Background) -> tuple[Moments, dict[str, Run]]:
+    """Moments for this trunk, and what it makes of each kind of sound that thresholds are taken from.
 
-    Where none are `known` of the trunk, each kind's first half gives them, and the second half is left.
+    Where the pack has no moments of the trunk, each kind's first half gives them, and the second half is left.
     """
-    runs = {kind: trunk.stream(sound) for kind, sound in sounds.items()}
-    if trunk.fingerprint in known:
-        return known[trunk.fingerprint], runs
+    known = pack.moments.get(trunk.fingerprint)
     sums = Accumulator()
-    left = {}
-    for kind, run in runs.items():
-        half = len(run.states) // 2
-        sums.add(features(run.states[:half], np.arange(0, half, EVERY), DELAYS))
-        left[kind] = Run(run.states[half:], run.posteriors[half:])
-    return sums.moments(), left
+    runs = {}
+    for kind, content in pack.sounds.items():
+        run = trunk.stream(audio.load(content))
+        if known is None:
+            half = len(run.states) // 2
+            sums.add(features(run.states[:half], np.arange(0, half, EVERY), DELAYS))
+            run = Run(run.states[half:], run.posteriors[half:])
+        runs[kind] = run
+    return known or sums.moments(), runs

@@ -17,7 +17,10 @@ from speechrnn.model import Model
 from speechrnn.spotter import smooth
 from speechrnn.text import label_fault
 
-MARGIN = 0.7  # of the target: the pack isn't every sound there is
+# A factor of e in false accepts is two units of a logit. At the rate asked for the posterior is low, so that a word of
+# which a kept one takes a part is still heard.
+STEEPNESS, OPERATING_POSTERIOR = 2.0, 0.1
+OWN = "own"  # what the user's background is called among the kinds of sound
 FOLDS = 10  # of the takes that are held out in turn
 LEAST_TAKES, FEW_TAKES = 2, 5
 SHORT_SECONDS = 0.35
@@ -82,11 +85,10 @@ class Enroller:
     ) -> None:
         self.model, self.trunk = model, Trunk(model)
         pack = background.load() if pack is None else pack
-        sounds = pack.decoded()
-        self.moments, self.runs = background.heard(self.trunk, sounds, pack.moments)
-        self.noise = np.concatenate([sound for kind, sound in sounds.items() if kind == "noise"] or [*sounds.values()])
+        self.moments, self.runs = background.heard(self.trunk, pack)
+        self.noise = pack.noise()
         if own_background is not None:
-            self.runs["own"] = self.trunk.stream(own_background)
+            self.runs[OWN] = self.trunk.stream(own_background)
 
     def enrol(
         self,
@@ -124,7 +126,7 @@ class Enroller:
             unwanted = _hear(self.trunk, negatives, self.noise, random)
             moments = moments.with_more(np.array(unwanted.means), NOT_SHARE)
 
-        scorer = _Scorer(model, self.runs, kept, MARGIN * per_hour)
+        scorer = _Scorer(model, self.runs, kept, per_hour)
         made = {word: _Word(word, takes, heard[word], moments, scorer) for word, takes in words.items()}
         weights = np.array([each.weights[0] for each in made.values()]).reshape(len(words), len(DELAYS), -1)
         whole = Head(tuple(words), weights, np.array([each.bias[0] for each in made.values()]))
@@ -226,24 +228,31 @@ class _Word:
         means = [np.mean([heard.means[i] for i in some], axis=0) for some in chosen]
         self.weights = moments.directions(np.array(means))
         self.bias = np.zeros(len(means), np.float32)
-        # A unit of the logit is a factor of e in false accepts, and 0 is where they are as rare as asked for.
         raw = {kind: scorer.logits(run, self.weights, self.bias) for kind, run in scorer.runs.items()}
         tails = self._tails({kind: scorer.smoothed(values) for kind, values in raw.items()})
-        slopes = np.array([tail.slope for tail in tails], np.float32)
-        starts = np.array([tail.logit(scorer.per_hour) for tail in tails], np.float32)
-        self.weights = self.weights / slopes[:, None]
-        self.bias = -starts / slopes
-        raw = {kind: values / slopes + self.bias for kind, values in raw.items()}
+        scale = np.array([STEEPNESS / each.slope for each in tails], np.float32)
+        starts = np.array([each.logit(scorer.per_hour) for each in tails], np.float32)
+        self.weights = self.weights * scale[:, None]
+        self.bias = float(logit(np.array(OPERATING_POSTERIOR))) - starts * scale
+        raw = {kind: values * scale + self.bias for kind, values in raw.items()}
         self.tails = self._tails({kind: scorer.seen(scorer.runs[kind], values) for kind, values in raw.items()})
 
-    def _tails(self, smoothed: Mapping[str, np.ndarray]) -> list[thresholds.Tail]:
-        highest = np.concatenate([thresholds.peaks(values, self.scorer.per_second) for values in smoothed.values()])
-        return [thresholds.tail(highest[:, k]) for k in range(highest.shape[1])]
+    def _tails(self, smoothed: Mapping[str, np.ndarray]) -> list[thresholds.Tails]:
+        """Of each head."""
+        found = {kind: thresholds.peaks(values, self.scorer.per_second) for kind, values in smoothed.items()}
+        own = found.pop(OWN, None)
+        return [
+            thresholds.Tails(
+                [thresholds.tail(highest[:, k]) for highest in found.values()],
+                None if own is None else thresholds.tail(own[:, k]),
+            )
+            for k in range(len(self.weights))
+        ]
 
     def threshold(self, number: int) -> float:
         """Of the smoothed posterior, for the false accepts asked for."""
         level = 1.0 / (1.0 + np.exp(-self.tails[number].logit(self.scorer.per_hour)))
-        return float(np.clip(np.ceil(level * 1e4) / 1e4, 0.05, 0.9999))
+        return float(np.clip(np.ceil(level * 1e4) / 1e4, 0.01, 0.9999))
 
     def peaks(self, number: int, runs: Sequence[Run]) -> np.ndarray:
         """Highest logit of the smoothed posterior in each sound."""

@@ -21,8 +21,12 @@ class Estimate:
 
 
 def estimate(heard: float, count: int) -> Estimate:
-    """From `heard` of `count` held-out takes: mean and quantiles of the Beta distribution of the share."""
-    return Estimate(*beta(heard + PRIOR_HEARD, count - heard + PRIOR_MISSED, COVERAGE))
+    """From `heard` of `count` held-out takes: mean and quantiles of the Beta distribution of the share.
+
+    Where all or none were heard, the interval reaches to the end.
+    """
+    share, low, high = beta(heard + PRIOR_HEARD, count - heard + PRIOR_MISSED, COVERAGE)
+    return Estimate(share, 0.0 if heard == 0 else low, 1.0 if heard == count else high)
 
 
 def beta(a: float, b: float, coverage: float) -> tuple[float, float, float]:
