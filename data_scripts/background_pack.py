@@ -31,7 +31,7 @@ from speechrnn.model import Model
 
 MODELS = ("gru-12", "gru-12-small")
 NOISE = ("moodist", "blanket", "music_librosa", "music_pyaudio", "pyaudio_silence", "ms_snsd_slices")
-SECONDS = {"read": 300, "high": 180, "words": 330, "arabic": 300, "strings": 240, "made": 270, "noise": 180}
+SECONDS = {"read": 300, "high": 180, "words": 180, "arabic": 180, "strings": 210, "made": 270, "noise": 180}
 MOST_OF_A_KIND = 900.0  # seconds, for moments
 BITRATE = 16_000  # of Opus, bit/s
 ATTRIBUTION = (

@@ -158,7 +158,7 @@ def test_direction_is_that_of_a_discriminant():
 
 def test_tail_extrapolates_an_exponential_rate():
     rng = np.random.default_rng(2)
-    made = thresholds.tail(rng.exponential(3.0, 20_000))
+    made = thresholds.tail(rng.exponential(3.0, 20_000), 3.0 / thresholds.DEVIATIONS)
     # A second is above x with probability exp(-x / 3): 3600 times that in an hour.
     assert made.logit(0.1) == pytest.approx(3.0 * np.log(3600 / 0.1), rel=0.15)
     assert made.per_hour(made.logit(0.5)) == pytest.approx(0.5)

@@ -42,6 +42,10 @@ def enroll(
     Example: speechrnn enroll computer=recordings/computer jarvis=take1.wav,take2.m4a -o mine.onnx
     """
     with report_errors():
+        try:
+            import onnx  # noqa: F401 - before the work: what writes the file
+        except ImportError:
+            raise InputError("this needs onnx, to write the file: pip install onnx") from None
         from speechrnn.enrolment import background as packs
         from speechrnn.enrolment import takes
         from speechrnn.enrolment.enrol import Enroller, check_words

@@ -17,9 +17,9 @@ from speechrnn.model import Model
 from speechrnn.spotter import smooth
 from speechrnn.text import label_fault
 
-# A factor of e in false accepts is two units of a logit. At the rate asked for the posterior is low, so that a word of
-# which a kept one takes a part is still heard.
-STEEPNESS, OPERATING_POSTERIOR = 2.0, 0.1
+# A factor of e in false accepts is three units of a logit. At the rate asked for the posterior is low, so that a word
+# of which a kept one takes a part is still heard.
+STEEPNESS, OPERATING_POSTERIOR = 3.0, 0.05
 OWN = "own"  # what the user's background is called among the kinds of sound
 FOLDS = 10  # of the takes that are held out in turn
 LEAST_TAKES, FEW_TAKES = 2, 5
@@ -229,22 +229,24 @@ class _Word:
         self.weights = moments.directions(np.array(means))
         self.bias = np.zeros(len(means), np.float32)
         raw = {kind: scorer.logits(run, self.weights, self.bias) for kind, run in scorer.runs.items()}
-        tails = self._tails({kind: scorer.smoothed(values) for kind, values in raw.items()})
+        deviations = moments.deviations(self.weights)
+        tails = self._tails({kind: scorer.smoothed(values) for kind, values in raw.items()}, deviations)
         scale = np.array([STEEPNESS / each.slope for each in tails], np.float32)
         starts = np.array([each.logit(scorer.per_hour) for each in tails], np.float32)
         self.weights = self.weights * scale[:, None]
         self.bias = float(logit(np.array(OPERATING_POSTERIOR))) - starts * scale
         raw = {kind: values * scale + self.bias for kind, values in raw.items()}
-        self.tails = self._tails({kind: scorer.seen(scorer.runs[kind], values) for kind, values in raw.items()})
+        seen = {kind: scorer.seen(scorer.runs[kind], values) for kind, values in raw.items()}
+        self.tails = self._tails(seen, deviations * scale)
 
-    def _tails(self, smoothed: Mapping[str, np.ndarray]) -> list[thresholds.Tails]:
-        """Of each head."""
+    def _tails(self, smoothed: Mapping[str, np.ndarray], deviations: np.ndarray) -> list[thresholds.Tails]:
+        """Of each head, whose logits deviate so much in sound without the word."""
         found = {kind: thresholds.peaks(values, self.scorer.per_second) for kind, values in smoothed.items()}
         own = found.pop(OWN, None)
         return [
             thresholds.Tails(
-                [thresholds.tail(highest[:, k]) for highest in found.values()],
-                None if own is None else thresholds.tail(own[:, k]),
+                [thresholds.tail(highest[:, k], deviations[k]) for highest in found.values()],
+                None if own is None else thresholds.tail(own[:, k], deviations[k]),
             )
             for k in range(len(self.weights))
         ]

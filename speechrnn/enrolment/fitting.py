@@ -40,6 +40,10 @@ class Moments:
         damped[np.diag_indices(size)] += SHRINKAGE * np.trace(damped) / size
         return np.linalg.solve(damped, (means - self.mean).T.astype(np.float64)).T.astype(np.float32)
 
+    def deviations(self, weights: np.ndarray) -> np.ndarray:
+        """Standard deviations [heads] of the logits for weights [heads, features]."""
+        return np.sqrt(np.einsum("hi,hi->h", weights @ self.covariance, weights))
+
 
 def features(states: np.ndarray, blocks: np.ndarray, delays: Sequence[int] = DELAYS) -> np.ndarray:
     """States [time, units] -> features [len(blocks), delays * units]; before the start of the sound states are 0."""
