@@ -9,7 +9,6 @@ import soundfile
 from test_cli import run
 
 import speechrnn
-from data_scripts.background_pack import joined
 from speechrnn import audio
 from speechrnn.enrolment import background, graph, takes, thresholds
 from speechrnn.enrolment.background import Background
@@ -250,11 +249,15 @@ def clips(validation_folder):
 
 
 @pytest.fixture(scope="module")
-def enroller(model, clips, validation_folder):
-    rng = np.random.default_rng(4)
-    kinds = {word: joined(map(audio.load, clips[word][60:140]), 60.0, rng) for word in ("cat", "stop", "no", "bed")}
-    kinds["noise"] = joined(map(audio.load, sorted(validation_folder.glob("_background_noise_/*"))), 60.0, rng)
-    return Enroller(model, Background({kind: coded(sound) for kind, sound in kinds.items()}))
+def enroller(model):
+    return Enroller(model)
+
+
+def test_a_trunk_that_the_pack_does_not_know_learns_from_its_sound(model):
+    pack = Background({"a": coded(burst(30.0)), "noise": coded(silence(30.0))})
+    moments, runs = background.heard(Trunk(model), pack)
+    assert moments.mean.shape == (len(DELAYS) * Trunk(model).units,)
+    assert {kind: len(run.states) for kind, run in runs.items()} == {"a": 750, "noise": 750}
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +281,7 @@ def test_enrolled_word_is_heard_from_others_and_little_else(mine, clips):
         )
 
     assert np.mean([fires(path) for path in clips["happy"][20:60]]) > 0.8
-    assert np.mean([fires(path) for word in ("cat", "stop") for path in clips[word][:20]]) < 0.1
+    assert np.mean([fires(path) for word in ("bed", "no", "stop") for path in clips[word][:20]]) < 0.1
 
 
 def test_enrolled_word_is_the_label_of_a_clip(mine, clips):
@@ -302,13 +305,13 @@ def test_same_takes_give_the_same_file(enroller, clips):
     assert one == two
 
 
-def test_takes_that_have_nothing_in_common_are_refused_unless_forced(enroller, clips):
-    mixed = [path for word in ("bed", "cat", "no", "stop") for path in clips[word][:4]]
+def test_takes_that_have_nothing_in_common_are_refused_unless_forced(enroller, validation_folder):
+    mixed = [min(folder.glob("*.wav")) for folder in sorted(validation_folder.glob("[!_]*/"))]
     given, _ = takes.read(mixed)
-    with pytest.raises(InputError, match="can't be told from speech: of 16 takes"):
+    with pytest.raises(InputError, match="can't be told from speech: of"):
         enroller.enrol({"anything": given})
     [report] = enroller.enrol({"anything": given}, force=True).reports
-    assert report.clean.share < 0.7
+    assert report.clean.share < 0.6
 
 
 def test_words_alike_are_warned_of(enroller, clips):

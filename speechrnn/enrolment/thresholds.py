@@ -16,7 +16,7 @@ import numpy as np
 
 TAIL_PEAKS = 40  # the highest seconds, from which the slope is taken
 DEVIATIONS, OWN_SHARE = 1.1, 0.3  # the slope of the average word, and how much a word's own counts
-MARGIN = 0.5  # of the rate asked for: kinds of sound that the pack lacks are harder than those that it has
+MARGIN = 0.7  # of the rate asked for: kinds of sound that the pack lacks are harder than those that it has
 
 
 @dataclass(frozen=True)
