@@ -314,6 +314,20 @@ def test_takes_that_have_nothing_in_common_are_refused_unless_forced(enroller, v
     assert report.clean.share < 0.6
 
 
+def test_what_must_not_fire_fires_less(enroller, clips):
+    given, _ = takes.read(clips["happy"][:6])
+    unwanted, _ = takes.read(clips["cat"][:15])
+    runs = enroller.trunk.run([take.sound for take in takes.read(clips["cat"][20:50])[0]])
+
+    def fires(made):
+        level = np.log(made.thresholds["cheerful"] / (1.0 - made.thresholds["cheerful"]))
+        return np.mean([made.head.logits(run_.states).max() >= level for run_ in runs])
+
+    without, with_them = enroller.enrol({"cheerful": given}), enroller.enrol({"cheerful": given}, negatives=unwanted)
+    assert fires(with_them) <= fires(without)
+    assert with_them.reports[0].clean.share > 0.6
+
+
 def test_words_alike_are_warned_of(enroller, clips):
     given, _ = takes.read(clips["happy"][:16])
     made = enroller.enrol({"one": given[:8], "two": given[8:]}, force=True)
