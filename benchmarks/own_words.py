@@ -80,7 +80,7 @@ def triggers(smoothed: np.ndarray, threshold: float, per_second: int = 50) -> in
     count, ready = 0, 0
     for block in np.flatnonzero(smoothed >= threshold):
         if block >= ready:
-            count, ready = count + 1, block + per_second
+            count, ready = count + 1, int(block) + per_second
     return count
 
 
@@ -183,7 +183,7 @@ class Measurement:
             err=True,
         )
         return Row(
-            word, len(chosen), number, len(tested), *hits, (clean.share, clean.low, clean.high),
+            word, len(chosen), number, len(tested), hits[0], hits[1], (clean.share, clean.low, clean.high),
             (noisy.share, noisy.low, noisy.high), fired, per_hour, threshold,
         )  # fmt: skip
 

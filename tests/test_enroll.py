@@ -222,7 +222,7 @@ def test_pack_is_read_as_it_was_written(tmp_path):
     pack.save(tmp_path / "pack.npz")
     read = background.load(tmp_path / "pack.npz")
     np.testing.assert_allclose(read.moments["abc"].covariance, moments.covariance, rtol=1e-3, atol=1e-3)
-    assert len(read.noise()) == RATE
+    assert len(audio.load(read.sounds["noise"])) == RATE
     assert read.attribution == "by somebody"
 
 
@@ -255,7 +255,8 @@ def enroller(model):
 
 def test_a_trunk_that_the_pack_does_not_know_learns_from_its_sound(model):
     pack = Background({"a": coded(burst(30.0)), "noise": coded(silence(30.0))})
-    moments, runs = background.heard(Trunk(model), pack)
+    moments, runs, noise = background.heard(Trunk(model), pack)
+    assert len(noise) == 30 * RATE
     assert moments.mean.shape == (len(DELAYS) * Trunk(model).units,)
     assert {kind: len(run.states) for kind, run in runs.items()} == {"a": 750, "noise": 750}
 

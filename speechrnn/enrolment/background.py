@@ -30,10 +30,6 @@ class Background:
     moments: dict[str, Moments] = field(default_factory=dict)
     attribution: str = ""
 
-    def noise(self) -> np.ndarray:
-        """The sound that takes are mixed with, float32 [samples]: that of the kind called noise, or the first one."""
-        return audio.load(self.sounds[NOISE if NOISE in self.sounds else next(iter(self.sounds))])
-
     def save(self, path: Path) -> None:
         arrays: dict[str, np.ndarray] = {"attribution": np.array(self.attribution)}
         for kind, content in self.sounds.items():
@@ -82,19 +78,24 @@ def from_files(paths: list[str | os.PathLike[str]]) -> np.ndarray:
     return np.concatenate([audio.load(path) for path in files(paths)])
 
 
-def heard(trunk: Trunk, pack: Background) -> tuple[Moments, dict[str, Run]]:
-    """Moments for this trunk, and what it makes of each kind of sound that thresholds are taken from.
+def heard(trunk: Trunk, pack: Background) -> tuple[Moments, dict[str, Run], np.ndarray]:
+    """Moments for this trunk, what it makes of each kind of sound that thresholds are taken from, and noise [samples].
 
+    The noise, which takes are mixed with, is the kind of that name, or the first one.
     Where the pack has no moments of the trunk, each kind's first half gives them, and the second half is left.
     """
     known = pack.moments.get(trunk.fingerprint)
     sums = Accumulator()
     runs = {}
+    noise = np.zeros(0, np.float32)
     for kind, content in pack.sounds.items():
-        run = trunk.stream(audio.load(content))
+        sound = audio.load(content)
+        run = trunk.stream(sound)
+        if kind == NOISE or not len(noise):
+            noise = sound
         if known is None:
             half = len(run.states) // 2
             sums.add(features(run.states[:half], np.arange(0, half, EVERY), DELAYS))
             run = Run(run.states[half:], run.posteriors[half:])
         runs[kind] = run
-    return known or sums.moments(), runs
+    return known or sums.moments(), runs, noise

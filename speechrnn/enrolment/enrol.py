@@ -85,8 +85,7 @@ class Enroller:
     ) -> None:
         self.model, self.trunk = model, Trunk(model)
         pack = background.load() if pack is None else pack
-        self.moments, self.runs = background.heard(self.trunk, pack)
-        self.noise = pack.noise()
+        self.moments, self.runs, self.noise = background.heard(self.trunk, pack)
         if own_background is not None:
             self.runs[OWN] = self.trunk.stream(own_background)
 
