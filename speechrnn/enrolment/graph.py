@@ -109,24 +109,26 @@ def with_head(content: bytes, card: Card, head: Head, layout: Columns, source: s
     one_more = made.add("Pad", [logits, made.integers([0, 0, 0, 0, 0, 1], "pads")], "with_nothing")  # a logit of 0
     shares = made.add("Softmax", [one_more], "shares", axis=-1)
 
-    _rename_output(last, "probabilities", f"own_{number}_before")
+    # A row of the file's posteriors is the product of two: of what there is to share, and of the shares. Both are sums
+    # of columns; a kept word's is its own column times 1, which changes no bit.
     trunk = f"own_{number}_before"
-    axis = made.integers([2], "last_axis")
-
-    def columns(source_rows: str, which: Any, name: str) -> str:
-        return made.add("Gather", [source_rows, made.integers(which, f"{name}_columns")], name, axis=2)
-
-    others = columns(trunk, layout.others, "others")
-    if layout.dropped:
-        more = made.add("ReduceSum", [columns(trunk, layout.dropped, "dropped"), axis], "dropped_sum", keepdims=1)
-        ends = made.integers([0, 0, 0, 0, 0, len(layout.others) - 1], "dropped_pads")
-        others = made.add("Add", [others, made.add("Pad", [more, ends], "dropped_first")], "all_others")
-    left = made.add("ReduceSum", [others, axis], "left", keepdims=1)
-    own = made.add("Mul", [columns(shares, range(words), "own_shares"), left], "own")
-    rest = made.add("Mul", [columns(shares, [words], "no_share"), others], "rest")
-    parts = [columns(trunk, layout.kept, "kept")] if layout.kept else []
-    rows_ = helper.make_node("Concat", [*parts, own, rest], ["probabilities"], name=f"own_{number}_rows", axis=2)
-    graph.node.append(rows_)
+    _rename_output(last, "probabilities", trunk)
+    first, behind = len(layout.kept), len(layout.kept) + words
+    amounts = np.zeros((len(card.labels), len(layout.labels)), np.float32)
+    amounts[layout.kept, range(first)] = 1.0
+    amounts[np.ix_([*layout.others, *layout.dropped], range(first, behind))] = 1.0
+    amounts[layout.others, range(behind, len(layout.labels))] = 1.0
+    amounts[list(layout.dropped), behind] = 1.0
+    chosen = np.zeros((words + 1, len(layout.labels)), np.float32)
+    chosen[range(words), range(first, behind)] = 1.0
+    chosen[words, behind:] = 1.0
+    whole_share = np.zeros(len(layout.labels), np.float32)
+    whole_share[:first] = 1.0
+    amount = made.add("MatMul", [trunk, made.constant(amounts, "amounts")], "amount")
+    share = made.add("MatMul", [shares, made.constant(chosen, "chosen")], "chosen_shares")
+    share = made.add("Add", [share, made.constant(whole_share, "whole_share")], "share")
+    last_node = helper.make_node("Mul", [amount, share], ["probabilities"], name=f"own_{number}_rows")
+    graph.node.append(last_node)
 
     # `next_state` once more, with the memory behind it; the old one keeps its node under another name.
     _rename_output(end, "next_state", f"own_{number}_state_before")
