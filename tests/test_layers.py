@@ -20,7 +20,7 @@ LAYERS = (  # a file imports none of a later one; what isn't named here is as lo
     {"labels", "card"},
     {"inference", "model", "decision"},
     {"spotter"},
-    {"evaluation", "enroll", "archive"},
+    {"evaluation", "enrolment", "archive"},
     {"export", "training"},
     {"cli", "servers", "__main__"},
 )

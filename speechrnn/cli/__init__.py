@@ -11,6 +11,7 @@ from speechrnn.programs import report_errors
 
 GROUPS = {  # as `speechrnn --help` shows them
     "Use": ("listen", "spot", "classify", "info", "devices", "doctor", "plot"),
+    "Own words": ("enroll",),
     "Measure": ("evaluate", "score", "validate", "bench"),
     "Train": ("train",),
     "Deploy": ("export", "calibrate", "quantize", "to-c"),
