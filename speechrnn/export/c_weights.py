@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from speechrnn.errors import ModelError
+from speechrnn.errors import ConfigError, ModelError
 from speechrnn.model import Model
 from speechrnn.training.config import HOPS_PER_BLOCK, FrontEndConfig, NetworkConfig
 
@@ -157,7 +157,7 @@ def read(model: Model) -> Weights:
         raise ModelError(f"{model.name}: has {len(card.labels)} labels: the C program counts to {MOST_LABELS}")
     try:
         config, front = NetworkConfig(**card.network), FrontEndConfig(**card.front_end)
-    except TypeError:
+    except (TypeError, ConfigError):
         raise graph.refuse("its model card describes no network that this release knows") from None
     sizes = front.n_fft, front.hop_length, front.window_length, front.n_mels, config.first_channels, config.channels
     if any(type(size) is not int or size < 1 for size in sizes) or type(config.residual_layers) is not int:
