@@ -1,4 +1,4 @@
-"""python -m docs.generate: fill the blocks of README.md and of the pages from the code and the figures in docs/results/.
+"""python -m docs.generate: fill the blocks of README.md and the pages from the code and docs/results/.
 
 A block stands between `<!-- generated: NAME -->` and `<!-- end -->`; its NAME is one of `BLOCKS`. The pages of
 `SITE_PAGES` are written by `docs/hooks.py` while the site is built. The files in docs/results/ are rewritten with one
@@ -195,14 +195,14 @@ out of its bounds is refused by name.
 """
     tables = [hint for hint in get_type_hints(config.Config).values() if dataclasses.is_dataclass(hint)]
     for cls in (config.Config, *tables):
-        hints, described, rows = get_type_hints(cls, include_extras=True), comments(cls), []
+        hints, notes, rows = get_type_hints(cls, include_extras=True), comments(cls), []
         for field in dataclasses.fields(cls):
             if dataclasses.is_dataclass(hints[field.name]):
                 continue
             bounds = next((b for b in getattr(hints[field.name], "__metadata__", ())), None)
             between = f"{bounds.low:g} to {bounds.high:g}" if bounds else ""
             default = list(field.default) if isinstance(field.default, tuple) else field.default
-            rows.append([f"`{cls.table}{field.name}`", f"`{json.dumps(default)}`", between, plain(described[field.name])])
+            rows.append([f"`{cls.table}{field.name}`", f"`{json.dumps(default)}`", between, plain(notes[field.name])])
         heading = cls.table.rstrip(".") or "top level"
         text += f"## {heading}\n\n{cls.__doc__}\n\n" + table(["setting", "default", "bounds", ""], rows) + "\n"
     return text
@@ -213,10 +213,10 @@ def card() -> str:
     import speechrnn
     from speechrnn.card import Card
 
-    described, rows = comments(Card), []
+    notes, rows = comments(Card), []
     for name, value in json.loads(speechrnn.load().card.to_json()).items():
         shown = textwrap.shorten(json.dumps(value, ensure_ascii=False), 90, placeholder=" ...")
-        rows.append([f"`{name}`", described[name], f"`{shown}`"])
+        rows.append([f"`{name}`", notes[name], f"`{shown}`"])
     return table(["field", "", "`gru-12` says"], rows)
 
 

@@ -62,8 +62,9 @@ def test_commands_that_pages_name_are_taken_as_they_stand():
             command = typer.main.get_command(app)
             try:
                 command.make_context(verb, arguments)
-            except Exception as error:  # a verb may be named without its arguments
-                assert (arguments, str(error)[:17]) == ([], "Missing parameter"), f"{name}: {line}: {error}"
+            except Exception as error:
+                if arguments or not str(error).startswith("Missing parameter"):  # a verb may be named on its own
+                    pytest.fail(f"{name}: {line}: {error}")
             taken += 1
     assert taken > 50
 
