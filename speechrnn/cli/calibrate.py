@@ -68,7 +68,6 @@ def calibrate(
 
             pictures.kind(picture)
         settings = decision_settings(smoothing, refractory, hysteresis)
-        from speechrnn.evaluation.validate import held_out_recordings
         from speechrnn.export.calibrate import calibrated
         from speechrnn.model import Model
 
@@ -81,7 +80,7 @@ def calibrate(
         made = calibrated(
             model,
             commands or data / "speech_commands",
-            held_out_recordings(speech or data / "speech", noise or data / "noise"),
+            [speech or data / "speech", noise or data / "noise"],
             priors=priors,
             fit_temperature=not no_temperature,
             target=target,

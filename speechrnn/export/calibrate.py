@@ -26,7 +26,7 @@ from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip, evaluation_clips
 from speechrnn.evaluation.recordings import Recording
 from speechrnn.evaluation.scoring import Score
-from speechrnn.evaluation.validate import PARTITION, hear, word_stream
+from speechrnn.evaluation.validate import PARTITION, hear, held_out_recordings, word_stream
 from speechrnn.export import prior, temperature, thresholds
 from speechrnn.export.temperature import Fit
 from speechrnn.export.thresholds import Choice
@@ -117,7 +117,7 @@ class Calibrated:
 def calibrated(
     model: Model,
     commands: Path,
-    others: Sequence[Recording],
+    others: Sequence[Path],
     *,
     priors: Mapping[str, float],
     fit_temperature: bool,
@@ -132,7 +132,7 @@ def calibrated(
     ----------
     model : Model
     commands : folder of clips, a folder for each word
-    others : recordings without a command
+    others : folders of recordings without a command, of which the held-out ones count
     priors : how many times as likely a label becomes
     fit_temperature : whether a temperature is looked for
     target : false accepts per hour, at most
@@ -147,6 +147,7 @@ def calibrated(
     before = model.card.figures.get("priors", {})
     if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
         raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
+    recordings = held_out_recordings(*others)
     proto, found = onnx.load_from_string(model.content), None
     for label, ratio in priors.items():
         prior.apply(proto, model.labels.index(label), ratio, model.name)
@@ -156,7 +157,7 @@ def calibrated(
         found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
     decided = _loaded(proto, model.name)
     decided.card = model.card.with_decision(**decision)
-    choice = with_thresholds(decided, commands, others, target, threshold, lowest)
+    choice = with_thresholds(decided, commands, recordings, target, threshold, lowest)
     figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
     if priors:
         figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}
