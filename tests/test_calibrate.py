@@ -310,11 +310,14 @@ def test_a_prior_goes_into_graph_and_card(data, tmp_path):
     np.testing.assert_allclose(odds, 8.0 / 2.0 * old_odds, rtol=0.01)
 
 
-def test_one_threshold_can_be_given_for_all(data, tmp_path):
+def test_one_threshold_for_all_and_the_settings_of_the_decision_can_be_given(data, tmp_path):
     out = tmp_path / "out.onnx"
-    shown = command(speechrnn.load().path, out, "--data", data, "--no-temperature", "--threshold", 0.75)
+    settings = {"--smoothing": 0.06, "--refractory": 0.8, "--hysteresis": 0.25}
+    given = (*itertools.chain(*settings.items()), "--data", data, "--no-temperature", "--threshold", 0.75)
+    shown = command(speechrnn.load().path, out, *given)
     assert shown.returncode == 0, shown.stderr
     card = speechrnn.load(out).card
+    assert [card.smoothing_seconds, card.refractory_seconds, card.hysteresis] == [*settings.values()]
     assert set(card.thresholds.values()) == {0.75}
     assert "target_false_accepts_per_hour" not in card.figures["decision"]
 
