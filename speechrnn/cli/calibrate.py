@@ -9,6 +9,7 @@ import typer
 from speechrnn.cli.spotting import HysteresisOption, RefractoryOption, SmoothingOption, decision_settings
 from speechrnn.errors import InputError
 from speechrnn.evaluation.data_folders import DATA, CommandsOption, DataOption, NoiseOption, SpeechOption
+from speechrnn.export.thresholds import THRESHOLDS
 from speechrnn.files import check_place, check_writable, write
 from speechrnn.programs import report_errors
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from speechrnn.export.temperature import Fit
     from speechrnn.export.thresholds import Choice
     from speechrnn.model import Model
-
-LOWEST_THRESHOLD = 0.2689  # the first of `speechrnn.export.thresholds.THRESHOLDS`
 
 
 def calibrate(
@@ -31,7 +30,7 @@ def calibrate(
     lowest: Annotated[
         float,
         typer.Option("--lowest-threshold", min=0.0, max=0.99, help="No word gets a lower one than this"),
-    ] = LOWEST_THRESHOLD,
+    ] = THRESHOLDS[0],
     smoothing: SmoothingOption = None,
     refractory: RefractoryOption = None,
     hysteresis: HysteresisOption = None,
