@@ -58,7 +58,7 @@ def score(
     """Count hits, misses and false accepts in recordings whose words stand in a label track (Audacity's format).
 
     A word is hit by the first detection of it from its start to 0.75 s after its end. The posterior of the hits is
-    given twice: in the block that reached the threshold, as `listen` prints it at once, and at its peak, as `spot` does.
+    given twice: in the block that reached the threshold, as `listen` prints it, and at its peak, as `spot` does.
     Where x.clips.txt stands beside x.wav (make_stream writes it), the clips in it also get a label each, within the
     stream and cut out of it.
 
@@ -76,15 +76,16 @@ def score(
 
             pictures.kind(picture)
         from speechrnn.evaluation import scoring
-        from speechrnn.evaluation.listening import ListeningProgress
         from speechrnn.evaluation.recordings import (
             IntervalAccuracy,
             cache_posteriors,
             interval_accuracy,
             read,
             sound_files,
+            total_seconds,
         )
         from speechrnn.model import Model
+        from speechrnn.progress import SoundProgress
 
         found = [read(path, labels, no_labels) for path in sound_files(recordings, held_out)]
         if not found:
@@ -92,7 +93,7 @@ def score(
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words, smoothing, refractory, hysteresis)
         streams, accuracy = [], IntervalAccuracy()
-        with ListeningProgress(found) as progress:
+        with SoundProgress("listening", lambda: total_seconds(found)) as progress:
             for group in [found] if carry else [[recording] for recording in found]:
                 cached, starts = cache_posteriors(spotter, group, progress.advance, taken)
                 streams.append(cached)

@@ -64,14 +64,8 @@ def print_confusions(counts: np.ndarray, labels: tuple[str, ...]) -> None:
 
 def score_figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
     """A score as the JSON of `speechrnn score`; the labels of clips only where there are some."""
-    names = {
-        "words": "words",
-        **COUNTS,
-        "hours": "hours",
-        "missed_share": "miss_rate",
-        "double_share": "duplicate_rate",
-    }
-    names |= {key: key for key in ("false_accepts_per_hour", "latency_median", "latency_p95", "latencies")}
+    names = {"words": "words", **COUNTS, "missed_share": "miss_rate", "double_share": "duplicate_rate"}
+    names |= {key: key for key in ("hours", "false_accepts_per_hour", "latency_median", "latency_p95", "latencies")}
     names |= {key: key for key in ("probability_median", "peak_median")}
     whole: dict = {key: getattr(result, name) for key, name in names.items()}
     names = {"said": "references", **COUNTS}

@@ -20,13 +20,12 @@ from speechrnn import audio
 from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import calibration, corpus, recordings, scoring
-from speechrnn.evaluation.listening import ListeningProgress
 from speechrnn.evaluation.recordings import IntervalAccuracy, Recording
 from speechrnn.evaluation.streams import held_out_noise, make_stream, save
 from speechrnn.evaluation.tables import confusion_figures, score_figures
 from speechrnn.model import Model, Sound
 from speechrnn.programs import say
-from speechrnn.progress import with_progress
+from speechrnn.progress import SoundProgress, with_progress
 from speechrnn.spotter import Spotter
 
 PARTITION = "validation"
@@ -148,7 +147,7 @@ def held_out_recordings(*folders: Path) -> list[Recording]:
 
 def cache_all(spotter: Spotter, found: Sequence[Recording]) -> list[scoring.CachedPosteriors]:
     """The posteriors of each recording, from a fresh state; a bar shows how far it is."""
-    with ListeningProgress(found) as progress:
+    with SoundProgress("listening", lambda: recordings.total_seconds(found)) as progress:
         return [recordings.cache_posteriors(spotter, [recording], progress.advance)[0] for recording in found]
 
 
