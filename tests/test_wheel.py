@@ -32,10 +32,8 @@ from typing import assert_type
 import numpy as np
 
 import speechrnn
-from speechrnn import audio
+from speechrnn import Classification, Detection, Model, audio
 from speechrnn.errors import AudioError, InputError, ModelError
-from speechrnn.decision import Classification, Detection
-from speechrnn.model import Model
 
 
 def label(model: Model, clip: Path) -> str:

@@ -26,7 +26,7 @@ from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip, evaluation_clips
 from speechrnn.evaluation.recordings import Recording
 from speechrnn.evaluation.scoring import Score
-from speechrnn.evaluation.validate import PARTITION, hear, held_out_recordings, word_stream
+from speechrnn.evaluation.validate import PARTITION, cache_all, held_out_recordings, word_stream
 from speechrnn.export import prior, temperature, thresholds
 from speechrnn.export.temperature import Fit
 from speechrnn.export.thresholds import Choice
@@ -77,11 +77,11 @@ def with_thresholds(
     """The thresholds for a wanted rate of false accepts, or the given one; the streams run through the network once."""
     spotter = Spotter(model)
     with tempfile.TemporaryDirectory() as folder:
-        streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
-    heard = [*streams, *hear(spotter, others)]
+        streams = cache_all(spotter, [word_stream(commands, model.labels, Path(folder))])
+    cached = [*streams, *cache_all(spotter, others)]
     if threshold is not None:
-        return thresholds.same(model.card, heard, threshold)
-    return thresholds.choose(model.card, heard, target, lowest)
+        return thresholds.same(model.card, cached, threshold)
+    return thresholds.choose(model.card, cached, target, lowest)
 
 
 def _calibration(found: Fit) -> dict[str, Any]:
@@ -95,9 +95,9 @@ def _calibration(found: Fit) -> dict[str, Any]:
 
 def _decision(choice: Choice, target: float | None) -> dict[str, Any]:
     def figures(score: Score) -> dict[str, Any]:
-        shares = {"missed_share": score.missed_share, "false_accepts_per_hour": score.false_accepts_per_hour}
+        shares = {"missed_share": score.miss_rate, "false_accepts_per_hour": score.false_accepts_per_hour}
         rounded = {key: None if value is None else round(value, 5) for key, value in shares.items()}
-        return rounded | {"wrong": score.wrong}
+        return rounded | {"wrong": score.substitutions}
 
     crossed = {} if choice.crossed is None else {"chosen_on_one_half_counted_on_the_other": figures(choice.crossed)}
     hours = {"hours": round(choice.score.hours, 3), "words": choice.score.words}

@@ -20,7 +20,7 @@ from rich.progress import track
 from speechrnn.card import Card
 from speechrnn.decision import Detector
 from speechrnn.errors import InputError
-from speechrnn.evaluation.scoring import Heard, Score, judge
+from speechrnn.evaluation.scoring import CachedPosteriors, Score, judge
 from speechrnn.labels import Label
 from speechrnn.terminal import plain_console
 
@@ -38,7 +38,7 @@ class Choice:
     crossed: Score | None  # chosen on one half of the sound, counted on the other, both ways; None if that can't be
 
 
-def choose(card: Card, streams: Sequence[Heard], rate: float, lowest: float = THRESHOLDS[0]) -> Choice:
+def choose(card: Card, streams: Sequence[CachedPosteriors], rate: float, lowest: float = THRESHOLDS[0]) -> Choice:
     """The thresholds with the fewest misses and wrong words, and at most `rate` false accepts per hour in all streams.
 
     None of them is below `lowest`, which must be at most the last of THRESHOLDS.
@@ -70,19 +70,19 @@ def choose(card: Card, streams: Sequence[Heard], rate: float, lowest: float = TH
     raise InputError(f"--target-fa {rate:g}: more false accepts than that at every threshold: allow more")
 
 
-def same(card: Card, streams: Sequence[Heard], threshold: float) -> Choice:
+def same(card: Card, streams: Sequence[CachedPosteriors], threshold: float) -> Choice:
     """One threshold for all words: fewer numbers to fit to few false accepts."""
     chosen = dict.fromkeys(card.words, threshold)
     return Choice(chosen, judge(Detector(card, thresholds=chosen), streams), None)
 
 
-def _allowed(rate: float, streams: Sequence[Heard]) -> int:
+def _allowed(rate: float, streams: Sequence[CachedPosteriors]) -> int:
     """How many false accepts `rate` per hour are in the streams."""
     return math.floor(rate * sum(heard.seconds for heard in streams) / 3600.0)
 
 
 def _crossed(
-    card: Card, counted: Mapping[float, Sequence[Score]], halves: Sequence[Sequence[Heard]], rate: float
+    card: Card, counted: Mapping[float, Sequence[Score]], halves: Sequence[Sequence[CachedPosteriors]], rate: float
 ) -> Score | None:
     whole = Score()
     for own, other in ((0, 1), (1, 0)):
@@ -106,16 +106,16 @@ def allocate(scores: Mapping[float, Score], allowed: int) -> dict[str, float] | 
         for spent, (cost, chosen) in best.items():
             for threshold in highest_first:
                 counts = scores[threshold].counts[word]
-                total, whole = spent + counts.false_accepts, cost + counts.misses + counts.wrong
+                total, whole = spent + counts.false_accepts, cost + counts.misses + counts.substitutions
                 if total <= allowed and (total not in longer or whole < longer[total][0]):
                     longer[total] = whole, {**chosen, word: threshold}
         best = longer
     return min(best.items(), key=lambda item: (item[1][0], item[0]))[1][1] if best else None
 
 
-def split(card: Card, streams: Sequence[Heard]) -> tuple[list[Heard], list[Heard]]:
+def split(card: Card, streams: Sequence[CachedPosteriors]) -> tuple[list[CachedPosteriors], list[CachedPosteriors]]:
     """Two halves: recordings with words are cut in the middle, of the others every second one is in each."""
-    halves: tuple[list[Heard], list[Heard]] = ([], [])
+    halves: tuple[list[CachedPosteriors], list[CachedPosteriors]] = ([], [])
     others = 0
     for heard in streams:
         if not heard.labels:
@@ -130,6 +130,6 @@ def split(card: Card, streams: Sequence[Heard]) -> tuple[list[Heard], list[Heard
             for label in heard.labels
             if label.start >= middle
         )
-        halves[0].append(Heard(heard.posteriors[:blocks], before, middle))
-        halves[1].append(Heard(heard.posteriors[blocks:], after, heard.seconds - middle))
+        halves[0].append(CachedPosteriors(heard.posteriors[:blocks], before, middle))
+        halves[1].append(CachedPosteriors(heard.posteriors[blocks:], after, heard.seconds - middle))
     return halves
