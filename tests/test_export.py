@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import speechrnn
+from export import to_onnx as command
 from speechrnn import card
 from speechrnn.errors import ModelError
 from speechrnn.export import to_onnx
-from speechrnn.export import to_onnx as command
 from speechrnn.export.graph import build
 from speechrnn.training.config import Config
 from tests.support.command_line import run

@@ -1,10 +1,10 @@
-"""Our ONNX file in, the same with honest numbers out.
+"""Calibrate an ONNX file of ours: class priors, a temperature, and a threshold for each word.
 
-First the probabilities: a label is made as much more likely as it is where a microphone listens, if asked. Then a
-temperature, fitted on validation clips, goes into the output layer, if it lowers the expected calibration error on
-speakers that it was not fitted on. Then the thresholds, which stand on these probabilities: one for each word, so that
-in the clean validation stream and in held-out speech and noise together there are no more false accepts per hour than
-wanted, and as few misses as this allows. All goes into the file, with the figures found.
+First the priors, if asked: most of what a microphone records is silence. Then a temperature, fitted on validation
+clips, goes into the output layer, if it lowers the expected calibration error on speakers that it was not fitted on.
+Then a threshold for each word, so that in the clean validation stream and in held-out speech and noise together there
+are no more false accepts per hour than wanted, and as few misses as this allows. All goes into the file, with the
+figures found.
 
 The stream of words counts among the sound without commands, for the other words and the noise in it: held-out speech
 and noise alone would let thresholds fall until every word that rhymes with a command is one.
@@ -43,9 +43,9 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     Raises
     ------
     InputError
-        if a clip or the model can't be used, or the new graph says something else than the fit
+        if a clip or the model can't be used, or the probabilities of the new graph differ from those of the fit
     """
-    posteriors = temperature.hear(model, clips)
+    posteriors = temperature.infer(model, clips)
     found = temperature.fit(model, clips, posteriors)
     chosen = found.temperature if found.helps else 1.0
     accuracy = float(np.mean(temperature.judge(model, clips, posteriors, chosen).right))
@@ -107,7 +107,7 @@ def _decision(choice: Choice, target: float | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The content of the new file, and what stands behind its numbers; no fit where no temperature was looked for."""
+    """The content of the new file, the choice of thresholds, and the fit of the temperature where there was one."""
 
     content: bytes
     choice: Choice

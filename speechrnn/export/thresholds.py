@@ -1,9 +1,9 @@
-"""Posteriors of validation streams in, a threshold for each word out.
+"""Choose a threshold for each word from posteriors of validation streams.
 
 The words share the false accepts that are allowed. Which word gets how many is solved exactly: each word's misses,
 wrong detections and false accepts are counted at every threshold of a grid, by the detector with this threshold for all
-words, and of all ways to choose one for each word the best is found by dynamic programming over the false accepts
-spent. The detector then counts anew with what was chosen, since words can be in each other's way.
+words, and the best choice of one for each word is found by dynamic programming over the false accepts spent. The
+detector then counts again with the chosen ones, since a detection of one word can suppress that of another.
 
 False accepts are rare, and a threshold that avoids just those that happened promises too much. So the choice is also
 made on each half of the sound and counted on the other.
@@ -24,8 +24,8 @@ from speechrnn.evaluation.scoring import CachedPosteriors, Score, judge
 from speechrnn.labels import Label
 from speechrnn.terminal import plain_console
 
-# Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: a word that is only half heard was often
-# said, and one that is often imagined at such odds gets a higher threshold.
+# Evenly spaced in log odds, so that there are many close to 1. Down to 0.27: at such odds a word is
+# often right, and one with many false accepts there gets a higher threshold.
 THRESHOLDS = tuple(round(1.0 / (1.0 + math.exp(-odds)), 4) for odds in np.arange(-1.0, 5.01, 0.25))
 
 
@@ -78,7 +78,7 @@ def same(card: Card, streams: Sequence[CachedPosteriors], threshold: float) -> C
 
 def _allowed(rate: float, streams: Sequence[CachedPosteriors]) -> int:
     """How many false accepts `rate` per hour are in the streams."""
-    return math.floor(rate * sum(heard.seconds for heard in streams) / 3600.0)
+    return math.floor(rate * sum(cached.seconds for cached in streams) / 3600.0)
 
 
 def _crossed(
@@ -117,19 +117,19 @@ def split(card: Card, streams: Sequence[CachedPosteriors]) -> tuple[list[CachedP
     """Two halves: recordings with words are cut in the middle, of the others every second one is in each."""
     halves: tuple[list[CachedPosteriors], list[CachedPosteriors]] = ([], [])
     others = 0
-    for heard in streams:
-        if not heard.labels:
-            halves[others % 2].append(heard)
+    for cached in streams:
+        if not cached.labels:
+            halves[others % 2].append(cached)
             others += 1
             continue
-        blocks = round(heard.seconds / card.block_seconds) // 2
+        blocks = round(cached.seconds / card.block_seconds) // 2
         middle = blocks * card.block_seconds
-        before = tuple(label for label in heard.labels if label.end < middle)
+        before = tuple(label for label in cached.labels if label.end < middle)
         after = tuple(
             Label(label.start - middle, label.end - middle, label.word)
-            for label in heard.labels
+            for label in cached.labels
             if label.start >= middle
         )
-        halves[0].append(CachedPosteriors(heard.posteriors[:blocks], before, middle))
-        halves[1].append(CachedPosteriors(heard.posteriors[blocks:], after, heard.seconds - middle))
+        halves[0].append(CachedPosteriors(cached.posteriors[:blocks], before, middle))
+        halves[1].append(CachedPosteriors(cached.posteriors[blocks:], after, cached.seconds - middle))
     return halves
