@@ -1,4 +1,4 @@
-"""What the tables of docs/ are drawn by; a command a module, as `python -m benchmarks.family`."""
+"""Measurements of times and sizes for the tables of docs/; a command a module, as `python -m benchmarks.family`."""
 
 from speechrnn.programs import start_module
 

@@ -31,7 +31,7 @@ def command(words: Sequence[str]) -> Callable[[], object]:
 
 
 def make_clips(folder: Path, count: int) -> None:
-    """One-second clips of noise; what they say makes no difference to the time."""
+    """One-second clips of noise; their content makes no difference to the time."""
     rng = np.random.default_rng(0)
     for i in range(count):
         soundfile.write(folder / f"{i:05}.wav", 0.1 * rng.standard_normal(audio.SAMPLE_RATE), audio.SAMPLE_RATE)

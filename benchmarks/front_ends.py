@@ -36,12 +36,12 @@ def _power_to_mel(graph: Graph, real_and_imaginary: str, front_end: FrontEnd) ->
     return graph.add("MatMul", [rows, graph.sparse_weight(front_end.bands, "bands")], "mel_power")
 
 
-def _channel(graph: Graph, heard: str, front_end: FrontEnd) -> str:
+def _channel(graph: Graph, sound: str, front_end: FrontEnd) -> str:
     """[batch, 1, samples], from the first sample of the first window on."""
     c = front_end.config
     skipped = front_end.tail_length + c.hop_length - c.window_length
     bounds = [graph.constant(v, f"windowed_{k}") for k, v in (("from", [skipped]), ("to", [2**62]), ("axis", [1]))]
-    windowed = graph.add("Slice", [heard, *bounds], "windowed")
+    windowed = graph.add("Slice", [sound, *bounds], "windowed")
     return graph.add("Unsqueeze", [windowed, graph.constant([1], "one")], "channel")
 
 
@@ -50,20 +50,20 @@ def _angles(c: FrontEndConfig, samples: np.ndarray) -> np.ndarray:
     return 2.0 * np.pi * np.outer(np.arange(c.n_fft // 2 + 1), samples) / c.n_fft
 
 
-def dense(graph: Graph, heard: str, front_end: FrontEnd) -> str:
+def dense(graph: Graph, sound: str, front_end: FrontEnd) -> str:
     """One convolution, a kernel for the cosine and the sine of each bin."""
     c = front_end.config
     angles = _angles(c, np.arange(c.window_length))
     kernels = np.concatenate([np.cos(angles), np.sin(angles)])[:, None] * front_end.window.numpy()
-    inputs = [_channel(graph, heard, front_end), graph.weight(torch.from_numpy(kernels), "kernels")]
+    inputs = [_channel(graph, sound, front_end), graph.weight(torch.from_numpy(kernels), "kernels")]
     lines = graph.add("Conv", inputs, "lines", strides=[c.hop_length])
     return _power_to_mel(graph, graph.reshape(lines, [0, 2, len(angles), -1], "parts"), front_end)
 
 
-def folded(graph: Graph, heard: str, front_end: FrontEnd) -> str:
+def folded(graph: Graph, sound: str, front_end: FrontEnd) -> str:
     """The window is even around its middle m: cosines see x[m + n] + x[m - n], sines x[m + n] - x[m - n]."""
     c = front_end.config
-    frames = windowed_frames(graph, heard, front_end, 1, together=1)
+    frames = windowed_frames(graph, sound, front_end, 1, together=1)
     frames = graph.add("Cast", [graph.reshape(frames, [0, 0, -1], "frame_rows")], "frames_single", to=TensorProto.FLOAT)
     length, half = c.window_length, c.window_length // 2
     middle = length - half
@@ -81,11 +81,11 @@ def folded(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     return graph.add("MatMul", [power, graph.sparse_weight(front_end.bands, "bands")], "mel_power")
 
 
-def stft(graph: Graph, heard: str, front_end: FrontEnd) -> str:
+def stft(graph: Graph, sound: str, front_end: FrontEnd) -> str:
     """ONNX's operator; the window stands at the end of n_fft samples, zeros before it."""
     c = front_end.config
     before = c.n_fft - (front_end.tail_length + c.hop_length)
-    padded = graph.add("Pad", [heard, graph.constant([0, before, 0, 0], "padding")], "padded")
+    padded = graph.add("Pad", [sound, graph.constant([0, before, 0, 0], "padding")], "padded")
     padded = graph.add("Cast", [padded], "padded_double", to=TensorProto.DOUBLE)
     window = np.pad(front_end.window.double().numpy(), (c.n_fft - c.window_length, 0))
     lengths = [graph.constant(np.array(n), k) for n, k in ((c.hop_length, "hop_length"), (c.n_fft, "n_fft"))]
@@ -104,15 +104,15 @@ WAYS: dict[str, Way] = {
 
 
 def build(way: Way, front_end: FrontEnd) -> onnx.ModelProto:
-    """A graph from `heard` [batch, tail_length + samples] to `mel_power` [batch, hops, n_mels]."""
+    """A graph from `sound` [batch, tail_length + samples] to `mel_power` [batch, hops, n_mels]."""
     graph = Graph()
-    mel = graph.reshape(way(graph, "heard", front_end), [1, -1, front_end.config.n_mels], "frames")
+    mel = graph.reshape(way(graph, "sound", front_end), [1, -1, front_end.config.n_mels], "frames")
     log = graph.add("Add", [mel, graph.scalar(front_end.config.log_offset, "log_offset")], "above_zero")
     graph.add("Log", [log], "log_mel")
-    heard = helper.make_tensor_value_info("heard", TensorProto.FLOAT, [1, "samples"])
+    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, [1, "samples"])
     frames = helper.make_tensor_value_info("log_mel", TensorProto.FLOAT, [1, "hops", front_end.config.n_mels])
     weights = [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in graph.constants.items()]
-    proto = helper.make_graph(graph.nodes, "front_end", [heard], [frames], weights)
+    proto = helper.make_graph(graph.nodes, "front_end", [sound], [frames], weights)
     return helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
@@ -135,11 +135,11 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
     front_end = FrontEnd(FrontEndConfig()).eval()
     protos = {name: build(way, front_end) for name, way in WAYS.items()}
     sessions = {name: session(proto.SerializeToString()) for name, proto in protos.items()}
-    heard = {n: tone_above_noise(front_end.tail_length + n) for n in (BLOCK, SAMPLE_RATE)}
-    expected = torch.log(front_end.mel_power(torch.from_numpy(heard[SAMPLE_RATE])) + front_end.config.log_offset)
+    sound = {n: tone_above_noise(front_end.tail_length + n) for n in (BLOCK, SAMPLE_RATE)}
+    expected = torch.log(front_end.mel_power(torch.from_numpy(sound[SAMPLE_RATE])) + front_end.config.log_offset)
     times = {}
     for length, calls in ((BLOCK, 200), (SAMPLE_RATE, 20)):
-        jobs = [partial(way.run, None, {"heard": heard[length]}) for way in sessions.values()]
+        jobs = [partial(way.run, None, {"sound": sound[length]}) for way in sessions.values()]
         times[length] = dict(zip(sessions, in_turns(jobs, rounds, calls), strict=True))
     columns = ("way", "weights, KB", "largest error of log-mel", "block, µs", "of dense", "1 s, µs", "of dense")
     table = Table(columns[0])
@@ -147,7 +147,7 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Timed rounds, taken in
         table.add_column(column, justify="right")
     reference = next(iter(WAYS))
     for name, way in sessions.items():
-        error = np.abs(way.run(None, {"heard": heard[SAMPLE_RATE]})[0] - expected.numpy()).max()
+        error = np.abs(way.run(None, {"sound": sound[SAMPLE_RATE]})[0] - expected.numpy()).max()
         cells = [f"{weight_bytes(protos[name]) / 1000:.0f}", f"{error:.1e}"]
         for length in (BLOCK, SAMPLE_RATE):
             own, others = times[length][name], times[length][reference]

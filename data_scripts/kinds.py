@@ -27,10 +27,10 @@ from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import corpus, recordings, scoring
 from speechrnn.evaluation.data_folders import DATA, DataOption
-from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.endpoints import word_endpoints
 from speechrnn.evaluation.recordings import Recording
 from speechrnn.evaluation.streams import make_stream, save
-from speechrnn.evaluation.validate import hear
+from speechrnn.evaluation.validate import cache_all
 from speechrnn.files import check_writable, write
 from speechrnn.level import db_to_amplitude
 from speechrnn.model import Model
@@ -96,7 +96,7 @@ def cut(rng: np.random.Generator, sounds: Sequence[np.ndarray], samples: int) ->
 
 def word_level(sound: np.ndarray) -> float:
     """Root mean square of the word in a clip."""
-    first, last = word_extent(sound)
+    first, last = word_endpoints(sound)
     return rms(sound[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)])
 
 
@@ -155,7 +155,7 @@ def telephone(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
 
 def tight(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
     """From 0.05 s before the word to 0.05 s after it."""
-    first, last = word_extent(sound)
+    first, last = word_endpoints(sound)
     return sound[max(0, round((first - 0.05) * SAMPLE_RATE)) : round((last + 0.05) * SAMPLE_RATE)]
 
 
@@ -228,12 +228,12 @@ def _at_level(clip: corpus.Clip) -> corpus.Clip:
 def counted(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
     """What the spotter detects in recordings, each from a fresh start."""
     spotter = Spotter(model)
-    score = scoring.judge(spotter, hear(spotter, found))
+    score = scoring.judge(spotter, cache_all(spotter, found))
     hours = score.seconds / 3600.0
     figures = {"hours": hours, "false_accepts": score.total.false_accepts}
     figures["false_accepts_per_hour"] = score.total.false_accepts / hours if hours else 0.0
     if score.words:
-        wrong = score.total.wrong
+        wrong = score.total.substitutions
         figures |= {"words": score.words, "missed_share": score.total.misses / score.words, "wrong": wrong}
     return {**figures, "taken_for": {word: c.false_accepts for word, c in score.counts.items() if c.false_accepts}}
 

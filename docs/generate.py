@@ -1,7 +1,8 @@
-"""python -m docs.generate: fill the blocks of README.md and the pages that are made from the code and docs/results/.
+"""python -m docs.generate: fill the blocks of README.md and the pages from the code and docs/results/.
 
-A block stands between `<!-- generated: NAME -->` and `<!-- end -->`; its NAME is one of `BLOCKS`. `--check` changes
-nothing and exits with 1 if a block isn't what it would be.
+A block stands between `<!-- generated: NAME -->` and `<!-- end -->`; its NAME is one of `BLOCKS`. The pages of
+`SITE_PAGES` are written by `docs/hooks.py` while the site is built. The files in docs/results/ are rewritten with one
+line for each part. `--check` changes nothing and exits with 1 if a file isn't what it would be.
 """
 
 import dataclasses
@@ -184,21 +185,26 @@ def comments(cls: type) -> dict[str, str]:
 
 
 def settings() -> str:
-    """Every setting of a training run, from the dataclasses."""
+    """The page of every setting of a training run, from the dataclasses."""
     config = import_module("speechrnn.training.config")
-    text = ""
+    text = """# Settings of a training run
+
+A TOML file names those that differ from the defaults; `--set train.epochs=3` changes one on the command line. A value
+out of its bounds is refused by name.
+
+"""
     tables = [hint for hint in get_type_hints(config.Config).values() if dataclasses.is_dataclass(hint)]
     for cls in (config.Config, *tables):
-        hints, said, rows = get_type_hints(cls, include_extras=True), comments(cls), []
+        hints, notes, rows = get_type_hints(cls, include_extras=True), comments(cls), []
         for field in dataclasses.fields(cls):
             if dataclasses.is_dataclass(hints[field.name]):
                 continue
             bounds = next((b for b in getattr(hints[field.name], "__metadata__", ())), None)
             between = f"{bounds.low:g} to {bounds.high:g}" if bounds else ""
             default = list(field.default) if isinstance(field.default, tuple) else field.default
-            rows.append([f"`{cls.table}{field.name}`", f"`{json.dumps(default)}`", between, plain(said[field.name])])
+            rows.append([f"`{cls.table}{field.name}`", f"`{json.dumps(default)}`", between, plain(notes[field.name])])
         heading = cls.table.rstrip(".") or "top level"
-        text += f"### {heading}\n\n{cls.__doc__}\n\n" + table(["setting", "default", "bounds", ""], rows) + "\n"
+        text += f"## {heading}\n\n{cls.__doc__}\n\n" + table(["setting", "default", "bounds", ""], rows) + "\n"
     return text
 
 
@@ -207,10 +213,10 @@ def card() -> str:
     import speechrnn
     from speechrnn.card import Card
 
-    said, rows = comments(Card), []
+    notes, rows = comments(Card), []
     for name, value in json.loads(speechrnn.load().card.to_json()).items():
         shown = textwrap.shorten(json.dumps(value, ensure_ascii=False), 90, placeholder=" ...")
-        rows.append([f"`{name}`", said[name], f"`{shown}`"])
+        rows.append([f"`{name}`", notes[name], f"`{shown}`"])
     return table(["field", "", "`gru-12` says"], rows)
 
 
@@ -222,8 +228,13 @@ def verbs() -> dict[str, Callable[..., None]]:
 
 
 def command_line() -> str:
-    """The help of every verb."""
-    text = ""
+    """The page of every verb, from its help."""
+    text = """# Command line
+
+Each verb says this with `speechrnn VERB --help`. Exit codes: 0 if all went well, 1 if some files failed, 2 if nothing
+could be done, with one line that says why.
+
+"""
     for verb, function in verbs().items():
         app = typer.Typer(rich_markup_mode=None, add_completion=False)
         app.command(verb)(function)
@@ -237,15 +248,15 @@ def command_line() -> str:
             least, most = (getattr(parameter.type, bound, None) for bound in ("min", "max"))
             if least is not None and not parameter.metavar:
                 value = f"from {least:g} on" if most is None else f"{least:g} to {most:g}"
-            said = plain(getattr(parameter, "help", None) or "")
+            described = plain(getattr(parameter, "help", None) or "")
             if parameter.param_type_name == "argument":
-                arguments.append([value, said])
+                arguments.append([value, described])
                 continue
             names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
             flag = parameter.is_flag or parameter.default in (None, (), [])
             default = getattr(parameter.default, "value", parameter.default)
             note = "" if flag or not parameter.show_default else f" [default: {default}]"
-            options.append([names, "" if parameter.is_flag else value, said + note])
+            options.append([names, "" if parameter.is_flag else value, described + note])
         text += f"## {verb}\n\n{prose(inspect.getdoc(function) or '')}\n"
         text += table(["argument", ""], arguments) + "\n" if arguments else ""
         text += table(["option", "value", ""], options) + "\n" if options else ""
@@ -272,9 +283,11 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "weights": weights,
     "speed": lambda: given("speed"),
     "size": lambda: given("size"),
-    "settings": settings,
     "card": card,
-    "command-line": command_line,
+}
+SITE_PAGES: dict[str, Callable[[], str]] = {
+    "reference/command-line.md": command_line,
+    "reference/settings.md": settings,
 }
 
 
@@ -288,12 +301,21 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
+def compact(text: str) -> str:
+    """JSON with one line for each entry of the outermost object or list."""
+    found = json.loads(text)
+    keys = [f"{json.dumps(key)}: " for key in found] if isinstance(found, dict) else [""] * len(found)
+    values = found.values() if isinstance(found, dict) else found
+    lines = ",\n".join(key + json.dumps(value, ensure_ascii=False) for key, value in zip(keys, values, strict=True))
+    return f"{{\n{lines}\n}}\n" if isinstance(found, dict) else f"[\n{lines}\n]\n"
+
+
 def main(check: bool = False) -> None:
-    """Fill the blocks of all pages."""
+    """Fill the blocks of all pages, and make the files of docs/results compact."""
     stale = []
-    for path in pages():
+    for path in [*pages(), *sorted(RESULTS.glob("*.json"))]:
         text = path.read_text(encoding="utf-8")
-        made = filled(text)
+        made = compact(text) if path.suffix == ".json" else filled(text)
         if made != text:
             stale.append(path.relative_to(ROOT))
             if not check:

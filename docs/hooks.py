@@ -1,7 +1,8 @@
-"""For mkdocs: the pages of research/ are on the site too, and links to other files of a checkout are their names."""
+"""For mkdocs: pages from research/ and from the code, and links to other files of a checkout as their names."""
 
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ PLACES = {"ATTRIBUTION.md": "models/attribution.md"}  # of files that a page of 
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the page of each experiment, under the path that it has in a checkout."""
+    """Add the pages that are made from the code, and that of each experiment, under its path in a checkout."""
+    sys.path.insert(0, str(ROOT))
+    from docs.generate import SITE_PAGES
+
+    for name, write in SITE_PAGES.items():
+        files.append(File.generated(config, name, content=write()))
     for path in sorted(ROOT.glob("research/*/*.md")):
         files.append(File.generated(config, str(path.relative_to(ROOT)), abs_src_path=str(path)))
     return files

@@ -1,4 +1,4 @@
-"""python -m export.listen_picture PICTURE.svg: the live view of `speechrnn listen` as it hears the examples."""
+"""python -m export.listen_picture PICTURE.svg: the live view of `speechrnn listen` on the examples."""
 
 import io
 import re
@@ -53,7 +53,7 @@ def main(
         def pieces() -> Iterator[np.ndarray]:
             yield from np.array_split(sound, round(len(sound) / audio.SAMPLE_RATE / PIECE_SECONDS))
             console.print(f"$ speechrnn listen {NAME} --realtime {options}".rstrip() + "\n", highlight=False)
-            console.print(view.picture(listener))  # before the sound ends, and the view hears silence
+            console.print(view.picture(listener))  # before the sound ends and silence follows
 
         listener = Listener(spotter, Feed(NAME, pieces()), None, view)
         listener.run()

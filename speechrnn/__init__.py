@@ -4,10 +4,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from speechrnn.decision import Classification, Detection
     from speechrnn.model import Model
     from speechrnn.spotter import Spotter
 
-__all__ = ["Spotter", "load"]
+__all__ = ["Classification", "Detection", "Model", "Spotter", "load"]
 
 __version__ = "0.1.0"
 
@@ -34,9 +35,10 @@ def load(source: "str | os.PathLike[str] | bytes | None" = None) -> "Model":
 
 
 def __getattr__(name: str) -> Any:
-    """`speechrnn.Spotter`, imported when it is asked for: `import speechrnn` alone stays cheap."""
-    if name == "Spotter":
-        from speechrnn.spotter import Spotter
+    """The classes of `__all__`, imported when they are asked for: `import speechrnn` alone stays cheap."""
+    homes = {"Classification": "decision", "Detection": "decision", "Model": "model", "Spotter": "spotter"}
+    if name in homes:
+        from importlib import import_module
 
-        return Spotter
+        return getattr(import_module(f"speechrnn.{homes[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

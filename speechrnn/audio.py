@@ -1,4 +1,4 @@
-"""Sound of any kind flows in (file, bytes or pipe; any format, rate, channels); float32 mono at 16 kHz flows out.
+"""Reading sound of any format, rate and number of channels as float32 mono at 16 kHz.
 
 `load` gives a whole sound, `blocks` the same samples piece by piece, for recordings that don't fit into memory.
 Sound that is broken, cut off or not sound at all is refused with an `AudioError` rather than shortened silently, as
@@ -20,8 +20,9 @@ from speechrnn.errors import AudioError
 from speechrnn.folders import SUFFIXES, Folder, search, sound_files
 from speechrnn.text import printable
 
-__all__ = ["SAMPLE_RATE", "SUFFIXES", "Folder", "Native", "Source", "blocks", "from_pcm", "load", "native_blocks",
-           "resampler", "search", "seconds_of", "sound_files", "source_name"]  # fmt: skip
+__all__ = ["SAMPLE_RATE", "SUFFIXES", "Converter", "Decoder", "Folder", "Native", "Source", "blocks", "from_pcm",
+           "load", "native_blocks", "reason", "resampler", "search", "seconds_of", "sound_files",
+           "source_name"]  # fmt: skip
 
 SAMPLE_RATE = 16_000  # Hz
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; a header that claims 1 Hz makes 6 GB at 16 kHz out of 100 kB
@@ -133,23 +134,17 @@ def blocks(
         as in `load`, with the piece where the trouble is found: for a FLAC cut in half, after its first half
     """
     name = source_name(source)
-    resample, mix, yielded, frames = None, None, False, 0
+    convert, yielded, frames = None, False, 0
     for read in native_blocks(source, seconds=seconds, max_seconds=max_seconds):
-        if resample is None or mix is None:
-            resample, mix = resampler(read.rate), Mixer(channel, read.samples.shape[1], read.rate, name)
-        mono = mix(read.samples)
-        finite = np.isfinite(mono)
-        if not finite.all():
-            second = read.start + int(finite.argmin()) / read.rate
-            raise AudioError(f"{name}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
-        piece = resample(mono, read.last)
-        check_resampled(piece, name, read.start)
-        frames += len(mono)
+        if convert is None:
+            convert = Converter(read.rate, read.samples.shape[1], channel, name, read.start)
+        piece = convert(read.samples, read.last)
+        frames += len(read.samples)
         if len(piece):
             yielded = True
             yield piece
         if read.last:
-            resample = mix = None  # a sound that is joined to this one may have another rate, and other channels
+            convert = None  # a sound that is joined to this one may have another rate, and other channels
     if not yielded:
         raise AudioError(f"{name}: holds no sound ({frames} frames): record or copy it again")
 
@@ -187,7 +182,7 @@ def _sounds(file: BinaryIO, name: str, path: str | None) -> list[containers.Spli
 
 
 def _decoded(
-    decoder: "_Decoder | media.Decoder",
+    decoder: "Decoder | media.Decoder",
     sound: containers.Splice,
     name: str,
     seconds: float,
@@ -210,7 +205,7 @@ def _decoded(
             samples = decoder.read(length)
         except soundfile.LibsndfileError as error:
             raise AudioError(
-                f"{name}: is damaged or cut off after {position / rate:.2f} s ({_reason(error)}): get a whole copy"
+                f"{name}: is damaged or cut off after {position / rate:.2f} s ({reason(error)}): get a whole copy"
             ) from error
         if sound.trouble is not None:
             raise AudioError(
@@ -225,6 +220,43 @@ def _decoded(
         if last:
             _check_all_read(decoder, position, name)
         yield Native(samples, rate, begun, last)
+
+
+class Converter:
+    """Pieces of one sound, of any rate and with any number of channels, as float32 mono at 16 kHz.
+
+    Parameters
+    ----------
+    rate : int
+        in Hz
+    channels : how many there are
+    channel : int from 1, "mean" or "loudest"
+    name : what messages call the sound
+    second : number
+        where the sound begins, for messages
+    """
+
+    def __init__(self, rate: int, channels: int, channel: Channel, name: str, second: float = 0.0) -> None:
+        self._mix, self._resample = Mixer(channel, channels, rate, name), resampler(rate)
+        self._rate, self._name, self._second = rate, name, second
+
+    def __call__(self, frames: np.ndarray, last: bool) -> np.ndarray:
+        """The samples [samples] that are ready after the next frames [frames, channels].
+
+        Raises
+        ------
+        speechrnn.errors.AudioError
+            if a sample is NaN or infinite, or overflows when it is resampled
+        """
+        mono = self._mix(frames)
+        finite = np.isfinite(mono)
+        if not finite.all():
+            second = self._second + int(finite.argmin()) / self._rate
+            raise AudioError(f"{self._name}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
+        piece = self._resample(mono, last)
+        check_resampled(piece, self._name, self._second)
+        self._second += len(mono) / self._rate
+        return piece
 
 
 def seconds_of(source: Source) -> float | None:
@@ -303,7 +335,7 @@ def _opened(source: Source, name: str) -> Iterator[BinaryIO]:
         yield file
 
 
-class _Decoder(soundfile.SoundFile):
+class Decoder(soundfile.SoundFile):
     """A sound file read from front to back.
 
     `SoundFile.read` seeks after every read, to where the file stands anyway. An MP3 decoder loses its memory by that
@@ -318,7 +350,7 @@ class _Decoder(soundfile.SoundFile):
 
 
 @contextlib.contextmanager
-def _decoder(sound: containers.Splice, name: str) -> Iterator["_Decoder | media.Decoder"]:
+def _decoder(sound: containers.Splice, name: str) -> Iterator["Decoder | media.Decoder"]:
     """Open the sound with libsndfile, or with FFmpeg where it is of a kind that libsndfile can't read."""
     container = media.container(sound)
     if container is not None:
@@ -327,20 +359,20 @@ def _decoder(sound: containers.Splice, name: str) -> Iterator["_Decoder | media.
         return
     sound.seek(0)
     try:
-        opened = _Decoder(io.BufferedReader(sound, READ_AT_ONCE))
+        opened = Decoder(io.BufferedReader(sound, READ_AT_ONCE))
     except soundfile.LibsndfileError as error:
         raise AudioError(
-            f"{name}: can't be read as sound ({_reason(error)}): convert it to WAV or FLAC, for instance with ffmpeg"
+            f"{name}: can't be read as sound ({reason(error)}): convert it to WAV or FLAC, for instance with ffmpeg"
         ) from error
     with opened:
         yield opened
 
 
-def _check_all_read(decoder: "_Decoder | media.Decoder", position: int, name: str) -> None:
+def _check_all_read(decoder: "Decoder | media.Decoder", position: int, name: str) -> None:
     """See that decoding ended where the header says."""
     # An Ogg file whose last page is whole is whole, though encoders have been seen to promise a bit more; MPEG layers
     # I and II have their length guessed from their size.
-    if not isinstance(decoder, _Decoder) or decoder.format == "OGG" or decoder.subtype in GUESSED:
+    if not isinstance(decoder, Decoder) or decoder.format == "OGG" or decoder.subtype in GUESSED:
         return
     if position < decoder.frames < UNKNOWN_FRAMES:
         raise AudioError(
@@ -349,6 +381,6 @@ def _check_all_read(decoder: "_Decoder | media.Decoder", position: int, name: st
         )
 
 
-def _reason(error: Exception) -> str:
-    """What libsndfile said, in one line and without the name that it gives to the file."""
+def reason(error: Exception) -> str:
+    """The message of a libsndfile error, in one line and without the name that it gives to the file."""
     return " ".join(str(getattr(error, "error_string", error)).split()).removeprefix("Error : ").rstrip(".")

@@ -11,13 +11,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
-from speechrnn import mpeg
+from speechrnn import mpeg, pcm
 from speechrnn.errors import AudioError
+from speechrnn.pcm import HEADER_SLACK
 
-# Writers that can't go back to their header (ffmpeg, arecord, sox into a pipe) put 0 or one of several huge numbers
-# where the size of the sound belongs: 0x7F000000 (sox, AIFF) is the smallest of 32 bits.
-UNKNOWN_SIZE = {4: 0x7F00_0000, 8: 1 << 62}  # bytes, by the width of the field
-HEADER_SLACK = 64  # bytes; writers miscount headers and padding by a few, and such files are whole
+UNKNOWN_SIZE = {4: pcm.UNKNOWN_SIZE, 8: 1 << 62}  # bytes, by the width of the field
 OVERFLOW = 1 << 32
 MOST_CHUNKS = 100_000  # of a file; more are an attack on whoever reads it
 SEARCHED_AT_ONCE = 1 << 20  # bytes

@@ -130,6 +130,23 @@ def check_place(path: Path, option: str) -> None:
         raise InputError(f"{option} {path}: can't be written (Permission denied): name another place")
 
 
+def check_folder(path: Path, option: str) -> None:
+    """`check_place` of a folder: can files be put into it, or it be made, with those above it?"""
+    place, status = path, None
+    try:
+        while status is None:
+            try:
+                status = os.stat(place)
+            except (FileNotFoundError, NotADirectoryError):
+                place = place.parent
+    except OSError as error:  # a name that is too long, links that lead in a circle
+        raise InputError(f"{option} {path}: can't be used ({error.strerror}): name another folder") from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise InputError(f"{option} {path}: {place} is no folder: name another one")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path}: {place} can't be written to: name another folder")
+
+
 def check_writable(path: Path, option: str, *inputs: StrPath | None) -> None:
     """`check_place`, and may a file that is there be replaced? It is none of `inputs` and isn't protected.
 

@@ -81,13 +81,13 @@ class Stream:
 class Model:
     """A trained recogniser.
 
+    It can be pickled, for the workers of a process pool, and then carries its bytes with it. Threads may share one.
+
     Parameters
     ----------
     source : path of an ONNX file, bytes of one, or name of a shipped model (gru-12, gru-12-small); None for gru-12
     name : str, or None for the path
         what messages call it
-
-    A model can be pickled, for the workers of a process pool; it then carries its bytes with it. Threads may share one.
 
     Raises
     ------

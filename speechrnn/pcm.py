@@ -1,4 +1,4 @@
-"""Raw PCM, and the WAV header that may stand in front of it: bytes in, float samples out."""
+"""Raw PCM, and the WAV header that may stand in front of it, decoded to float samples."""
 
 import struct
 from collections.abc import Callable
@@ -11,8 +11,10 @@ from speechrnn.errors import AudioError, InputError
 
 RATES = (1000, 768_000)  # Hz; a header outside of that is damaged, and resampling from 1 Hz would fill the memory
 MOST_CHANNELS = 1024  # as many as libsndfile takes
-UNKNOWN_SIZE = 0x7F00_0000  # bytes; from there on a size says only that its writer couldn't know it
-HEADER_SLACK = 64  # bytes; writers miscount by a few
+# Writers that can't go back to their header (ffmpeg, arecord, sox into a pipe) put 0 or one of several huge numbers
+# where the size of the sound belongs: 0x7F000000 (sox, AIFF) is the smallest of 32 bits.
+UNKNOWN_SIZE = 0x7F00_0000  # bytes
+HEADER_SLACK = 64  # bytes; writers miscount headers and padding by a few, and such files are whole
 GUID = bytes.fromhex("000000001000800000aa00389b71")  # WAVE_FORMAT_EXTENSIBLE: what follows the two bytes of the format
 
 

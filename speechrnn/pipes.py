@@ -1,4 +1,4 @@
-"""Sound that comes through a pipe: what it is, and its samples while it still comes."""
+"""Sound that comes through a pipe, recognised by its first bytes and decoded while it still comes."""
 
 import contextlib
 import io
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import soundfile
 
-from speechrnn import pcm
+from speechrnn import audio, pcm
 from speechrnn.byte_stream import PIECE_BYTES, Pipe
-from speechrnn.channels import Channel, Mixer
+from speechrnn.channels import Channel
 from speechrnn.errors import AudioError
 from speechrnn.pcm import Layout
 from speechrnn.signatures import ENOUGH, Kind, recognised, tag_length
@@ -68,8 +69,6 @@ def blocks(
     speechrnn.errors.AudioError
         if it is empty, something else than sound, damaged or cut off, or holds NaN
     """
-    from speechrnn import audio
-
     layout = Layout(rate or 16_000, encoding or "s16le", channels or 1)
     stated = {"--rate": rate, "--pcm": encoding, "--channels": channels}
     pipe = Pipe(file)
@@ -97,24 +96,10 @@ def blocks(
             continue
         if not pcm.RATES[0] <= segment.rate <= pcm.RATES[1]:
             raise AudioError(f"{STDIN}: has a damaged header ({segment.rate} Hz): get a whole copy")
-        mix, resample, second = (
-            Mixer(channel, segment.channels, segment.rate, STDIN),
-            audio.resampler(segment.rate),
-            0.0,
-        )
+        convert = audio.Converter(segment.rate, segment.channels, channel, STDIN)
         for frames in segment.pieces:
-            mono = mix(frames)
-            finite = np.isfinite(mono)
-            if not finite.all():
-                second += int(finite.argmin()) / segment.rate
-                raise AudioError(f"{STDIN}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
-            piece = resample(mono, False)
-            audio.check_resampled(piece, STDIN, second)
-            second += len(mono) / segment.rate
-            yield piece
-        piece = resample(np.zeros(0, np.float32), True)
-        audio.check_resampled(piece, STDIN, second)
-        yield piece
+            yield convert(frames, False)
+        yield convert(np.zeros((0, segment.channels), np.float32), True)
 
 
 def refuse_other(kind: Kind | None) -> None:
@@ -201,17 +186,6 @@ def _wav(pipe: Pipe, note: Note) -> "Segment | io.BytesIO":
     return _raw(pipe, header.layout, header.size, header.limit)
 
 
-def _decoder(source: Any) -> Any:
-    """A sound file that is read from front to back alone."""
-    import soundfile
-
-    class Decoder(soundfile.SoundFile):
-        def seekable(self) -> bool:  # soundfile seeks after every read where it can
-            return False
-
-    return Decoder(source, closefd=False)
-
-
 def _segment(
     decoder: Any,
     encoding: str,
@@ -219,8 +193,6 @@ def _segment(
     ended: Callable[[], None] = lambda: None,
     closed: Callable[[], None] = lambda: None,
 ) -> Segment:
-    import soundfile
-
     def pieces() -> Iterator[np.ndarray]:
         position = 0
         with contextlib.ExitStack() as stack:
@@ -228,13 +200,12 @@ def _segment(
             stack.enter_context(decoder)
             while True:
                 try:
-                    read = decoder.read(round(PIECE_SECONDS * decoder.samplerate), dtype="float32", always_2d=True)
+                    read = decoder.read(round(PIECE_SECONDS * decoder.samplerate))
                 except soundfile.LibsndfileError as error:
                     problem = failed()
                     if problem:
                         raise problem from None
-                    reason = " ".join(error.error_string.split()).removeprefix("Error : ").rstrip(".")
-                    second = position / decoder.samplerate
+                    second, reason = position / decoder.samplerate, audio.reason(error)
                     raise AudioError(
                         f"{STDIN}: is damaged or cut off after {second:.2f} s ({reason}): get a whole copy"
                     ) from None
@@ -363,13 +334,11 @@ class _Pump:
 
 
 def _opened(source: Any) -> Any:
-    import soundfile
-
     from speechrnn.microphone import quiet_library
 
     try:
         with quiet_library():  # libmpg123 wonders about files whose length it doesn't see
-            return _decoder(source)
+            return audio.Decoder(source, closefd=False)
     except (soundfile.LibsndfileError, TypeError):
         return None
 

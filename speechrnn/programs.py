@@ -1,8 +1,6 @@
 """What every command shares, `speechrnn` and those in a checkout: one line for what is wrong, exit code 2, options."""
 
 import contextlib
-import os
-import stat
 import sys
 import warnings
 from collections.abc import Iterator
@@ -115,20 +113,3 @@ def _told_warnings() -> Iterator[None]:
 def say(message: str) -> None:
     """A line for the person, on stderr; one line even if a path in it has a line break."""
     typer.echo(f"speechrnn: {printable(message)}", err=True)
-
-
-def check_folder(path: Path, option: str) -> None:
-    """Before the work, not after it: can files be put into the folder, which is made with those above it if need be?"""
-    place, status = path, None
-    try:
-        while status is None:
-            try:
-                status = os.stat(place)
-            except (FileNotFoundError, NotADirectoryError):
-                place = place.parent
-    except OSError as error:  # a name that is too long, links that lead in a circle
-        raise InputError(f"{option} {path}: can't be used ({error.strerror}): name another folder") from None
-    if not stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{option} {path}: {place} is no folder: name another one")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: {place} can't be written to: name another folder")

@@ -1,6 +1,8 @@
-"""What the first bytes of a file or a pipe say that it is."""
+"""The kind of a file or of piped data, by its first bytes."""
 
 from typing import NamedTuple
+
+from speechrnn import mpeg
 
 ENOUGH = 6144  # bytes: three frames of MPEG sound, from anywhere in a stream
 TEXT = 64  # bytes, all of them characters: PCM has one in 10^14 of that
@@ -38,13 +40,6 @@ OTHERS = (
     (257, b"ustar", "tar"),
     (0, b"\0\x05\x16\x07", "a companion file of macOS"),
 )
-# MPEG-1 layers II and III, MPEG-2 both layers: kbit/s by the four bits of the header
-BIT_RATES = {
-    (1, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (1, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (2, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (2, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
 
 
 class Kind(NamedTuple):
@@ -118,12 +113,5 @@ def _adts_frame(header: bytes) -> int:
 
 def mpeg_frame(header: bytes) -> int:
     """Bytes of the frame that this header begins; 0 if it is none of MPEG layers II and III."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
-        return 0
-    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)  # version 3: MPEG-1, 2: MPEG-2, 0: MPEG-2.5
-    speed, rate = header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or layer not in (2, 3) or speed in (0, 15) or rate == 3:
-        return 0
-    hertz = (44_100, 48_000, 32_000)[rate] >> {3: 0, 2: 1, 0: 2}[version]
-    bits = 1000 * BIT_RATES[1 if version == 3 else 2, layer][speed]
-    return (72 if layer == 3 and version != 3 else 144) * bits // hertz + (header[2] >> 1 & 1)
+    found = mpeg.frame(header)
+    return found.length if found and found.layer != 1 else 0

@@ -19,7 +19,7 @@ from speechrnn.cli.calibrate import calibrate as calibrate_verb
 from speechrnn.errors import InputError, ModelError
 from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip
-from speechrnn.evaluation.scoring import Heard, Score, WordCounts, judge
+from speechrnn.evaluation.scoring import CachedPosteriors, Score, WordCounts, judge
 from speechrnn.export import calibrate, prior, quantize, temperature, thresholds
 from speechrnn.export.precision import Weights
 from speechrnn.labels import Label
@@ -139,7 +139,7 @@ def test_of_all_choices_the_best_is_found(seed, allowed):
     for choice in itertools.product(FEW, repeat=len(WORDS)):
         chosen = [scores[threshold].counts[word] for threshold, word in zip(choice, WORDS, strict=True)]
         if sum(c.false_accepts for c in chosen) <= allowed:
-            every[choice] = sum(c.misses + c.wrong for c in chosen)
+            every[choice] = sum(c.misses + c.substitutions for c in chosen)
     if found is None:
         assert not every
     else:
@@ -147,7 +147,7 @@ def test_of_all_choices_the_best_is_found(seed, allowed):
 
 
 def test_of_thresholds_that_are_as_good_the_highest_is_taken():
-    same = Score({word: WordCounts(said=5, hits=4) for word in WORDS})
+    same = Score({word: WordCounts(references=5, hits=4) for word in WORDS})
     found = thresholds.allocate(dict.fromkeys(thresholds.THRESHOLDS, same), 3)
     assert found == dict.fromkeys(WORDS, thresholds.THRESHOLDS[-1])
 
@@ -160,7 +160,7 @@ def heard_as(*said, seconds, levels, labelled=True):
     for (_, start), level in zip(said, levels, strict=True):
         block = round(start * 50)
         posteriors[block : block + 20] *= level
-    return Heard(posteriors, labels if labelled else (), seconds)
+    return CachedPosteriors(posteriors, labels if labelled else (), seconds)
 
 
 def material():
@@ -215,7 +215,7 @@ def test_halves_hold_all_the_sound_and_each_label_at_most_once(blocks, starts):
     seconds = blocks * 0.02
     labels = tuple(Label(start, start + 0.1, "yes") for start in starts)
     rows = np.arange(blocks * len(LABELS), dtype=np.float32).reshape(blocks, -1)
-    one, other = thresholds.split(FakeModel().card, [Heard(rows, labels, seconds)])
+    one, other = thresholds.split(FakeModel().card, [CachedPosteriors(rows, labels, seconds)])
     np.testing.assert_array_equal(np.concatenate([h.posteriors for h in (*one, *other)]), rows)
     assert sum(h.seconds for h in (*one, *other)) == pytest.approx(seconds)
     assert sum(len(h.labels) for h in (*one, *other)) <= len(labels)
@@ -310,11 +310,14 @@ def test_a_prior_goes_into_graph_and_card(data, tmp_path):
     np.testing.assert_allclose(odds, 8.0 / 2.0 * old_odds, rtol=0.01)
 
 
-def test_one_threshold_can_be_given_for_all(data, tmp_path):
+def test_one_threshold_for_all_and_the_settings_of_the_decision_can_be_given(data, tmp_path):
     out = tmp_path / "out.onnx"
-    shown = command(speechrnn.load().path, out, "--data", data, "--no-temperature", "--threshold", 0.75)
+    settings = {"--smoothing": 0.06, "--refractory": 0.8, "--hysteresis": 0.25}
+    given = (*itertools.chain(*settings.items()), "--data", data, "--no-temperature", "--threshold", 0.75)
+    shown = command(speechrnn.load().path, out, *given)
     assert shown.returncode == 0, shown.stderr
     card = speechrnn.load(out).card
+    assert [card.smoothing_seconds, card.refractory_seconds, card.hysteresis] == [*settings.values()]
     assert set(card.thresholds.values()) == {0.75}
     assert "target_false_accepts_per_hour" not in card.figures["decision"]
 

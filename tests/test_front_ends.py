@@ -18,7 +18,7 @@ def difference(name, heard):
     graph = build(WAYS[name], front_end).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     expected = torch.log(front_end.mel_power(heard) + front_end.config.log_offset)
-    found = torch.from_numpy(session.run(None, {"heard": heard.numpy()})[0])
+    found = torch.from_numpy(session.run(None, {"sound": heard.numpy()})[0])
     assert found.shape == expected.shape
     return float((found - expected).abs().max())
 

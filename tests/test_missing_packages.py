@@ -19,6 +19,7 @@ from speechrnn.installation import install_command
 from speechrnn.programs import missing_package
 
 ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "speechrnn" / "models" / "gru-12-small.onnx"
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sounddevice", "typer", "rich"}
 # An environment with the light dependencies only: nothing else is found.
 SITE = """
@@ -64,19 +65,39 @@ NEED_NOTHING = {  # but the light dependencies, for their --help at least
 
 
 @pytest.fixture(scope="module")
-def light(tmp_path_factory):
-    """What each command says to --help in an environment with the light dependencies only."""
+def ask(tmp_path_factory):
+    """Run a module in an environment with the light dependencies only."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "sitecustomize.py").write_text(SITE.format(missing=set(HEAVY)), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT)))}
 
-    def ask(name):
-        command = [sys.executable, "-m", name, "--help"]
+    def answer(*arguments):
+        command = [sys.executable, "-m", *map(str, arguments)]
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
+    return answer
+
+
+@pytest.fixture(scope="module")
+def light(ask):
+    """What each command answers to --help."""
     names = commands()
     with ThreadPoolExecutor(2) as pool:
-        return dict(zip(names, pool.map(ask, names), strict=True))
+        return dict(zip(names, pool.map(lambda name: ask(name, "--help"), names), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("verb", "extra"), [("export", "train"), ("calibrate", "export"), ("quantize", "export"), ("to-c", "export")]
+)
+def test_a_verb_without_its_extra_says_what_to_install_in_one_line(ask, tmp_path, verb, extra):
+    (tmp_path / "best.pt").touch()
+    source, out = (tmp_path / "best.pt", "-o") if verb == "export" else (MODEL, None)
+    shown = ask("speechrnn", verb, source, *filter(None, (out, tmp_path / "made")))
+    (line,) = shown.stderr.splitlines()
+    assert line.startswith("speechrnn: this needs ")
+    assert line.endswith(f": {install_command(extra)}")
+    assert (shown.returncode, shown.stdout) == (2, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
 
 
 def test_all_commands_are_looked_at(light):

@@ -25,7 +25,7 @@ from speechrnn.cli.listen import Listener
 from speechrnn.cli.spot import detections
 from speechrnn.cli.view import BAR_WIDTH, HOLD_SECONDS, View, WordBar
 from speechrnn.decision import Detection, smooth
-from speechrnn.evaluation.scoring import Heard, judge
+from speechrnn.evaluation.scoring import CachedPosteriors, judge
 from speechrnn.labels import Label
 from speechrnn.near_misses import GONE, NEAR
 from speechrnn.spotter import Spotter
@@ -352,7 +352,7 @@ def test_scores_add_up_with_their_hits():
     said_ = (Label(0.0, 0.4, "yes"),)
     rows = np.zeros((60, 5), np.float32)
     rows[5:15, 0] = 0.9
-    one = Heard(rows, said_, 1.2)
+    one = CachedPosteriors(rows, said_, 1.2)
     whole = judge(Spotter(FakeModel(), threshold=0.5), [one, one])
     assert whole.probabilities == pytest.approx((0.6, 0.6))
     assert whole.peaks == pytest.approx((0.9, 0.9))

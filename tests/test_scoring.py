@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechrnn.decision import Detection
-from speechrnn.evaluation.scoring import HIT_SECONDS, Heard, Score, det_curve, judge, score
+from speechrnn.evaluation.scoring import HIT_SECONDS, CachedPosteriors, Score, det_curve, judge, score
 from speechrnn.labels import Label
 from speechrnn.spotter import Spotter
 from tests.support.made_streams import WORDS, FakeModel, spoken
@@ -28,7 +28,7 @@ def heard(*found):
 
 def total(found, said, seconds=3600.0):
     whole = score(heard(*found), said, WORDS, seconds)
-    return whole.hits, whole.misses, whole.wrong, whole.doubles, whole.false_accepts
+    return whole.hits, whole.misses, whole.substitutions, whole.duplicates, whole.false_accepts
 
 
 YES = Label(1.0, 1.5, "yes")
@@ -80,30 +80,30 @@ def test_latency_is_counted_from_the_end_of_the_word():
 
 def test_rates():
     result = score(heard(("yes", 1.6), ("yes", 1.9), ("go", 8.0), ("go", 9.0)), [YES, Label(4, 5, "no")], WORDS, 1800.0)
-    assert (result.missed_share, result.double_share) == (0.5, 0.5)
+    assert (result.miss_rate, result.duplicate_rate) == (0.5, 0.5)
     assert result.hours == 0.5
     assert result.false_accepts_per_hour == 4.0
 
 
 def test_what_cannot_be_said_is_none():
     empty = Score()
-    assert (empty.missed_share, empty.double_share, empty.false_accepts_per_hour) == (None, None, None)
+    assert (empty.miss_rate, empty.duplicate_rate, empty.false_accepts_per_hour) == (None, None, None)
     assert (empty.latency_median, empty.latency_p95) == (None, None)
 
 
 def test_each_word_has_its_own_counts():
     result = score(heard(("yes", 1.6), ("no", 1.7), ("go", 9.0)), [YES, Label(4, 5, "no")], WORDS, 10.0)
     yes, no, go = (result.counts[word] for word in ("yes", "no", "go"))
-    assert (yes.said, yes.hits, yes.misses) == (1, 1, 0)
-    assert (no.said, no.hits, no.misses, no.wrong) == (1, 0, 1, 1)
-    assert (go.said, go.false_accepts) == (0, 1)
+    assert (yes.references, yes.hits, yes.misses) == (1, 1, 0)
+    assert (no.references, no.hits, no.misses, no.substitutions) == (1, 0, 1, 1)
+    assert (go.references, go.false_accepts) == (0, 1)
 
 
 @settings(deadline=None, max_examples=50)
 @given(detections, labels)
 def test_every_detection_and_every_word_is_counted_once(found, said):
     result = score(found, said, WORDS, 60.0)
-    assert result.hits + result.wrong + result.doubles + result.false_accepts == len(found)
+    assert result.hits + result.substitutions + result.duplicates + result.false_accepts == len(found)
     assert result.hits + result.misses == result.words == sum(label.word in WORDS for label in said)
     assert len(result.latencies) == result.hits
     longest = max((label.end - label.start for label in said), default=0.0)
@@ -138,7 +138,9 @@ def recorded(*said, seconds=5.0, level=1.0):
     """What a network that hears everything makes of a recording."""
     spotter = Spotter(FakeModel(level))
     samples, track = spoken(*said, seconds=seconds)
-    return Heard(np.concatenate([spotter.posteriors(samples), spotter.posteriors(spotter.ending())]), track, seconds)
+    return CachedPosteriors(
+        np.concatenate([spotter.posteriors(samples), spotter.posteriors(spotter.ending())]), track, seconds
+    )
 
 
 def test_judging_posteriors_equals_scoring_what_process_detects():

@@ -11,7 +11,7 @@ import speechrnn
 from speechrnn import audio
 from speechrnn.errors import AudioError
 from speechrnn.evaluation.corpus import evaluation_clips
-from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.endpoints import word_endpoints
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_noise_gate_does_not_change_the_word(clips, model):
     words = [(sound, label) for sound, label in zip(sounds, labels, strict=True) if label in model.card.words]
     same = []
     for sound, label in words:
-        start, end = (round(seconds * audio.SAMPLE_RATE) for seconds in word_extent(sound))
+        start, end = (round(seconds * audio.SAMPLE_RATE) for seconds in word_endpoints(sound))
         margin = audio.SAMPLE_RATE // 20
         gated = sound.copy()
         gated[: max(0, start - margin)] = gated[end + margin :] = 0.0

@@ -32,10 +32,8 @@ from typing import assert_type
 import numpy as np
 
 import speechrnn
-from speechrnn import audio
+from speechrnn import Classification, Detection, Model, audio
 from speechrnn.errors import AudioError, InputError, ModelError
-from speechrnn.model import Classification, Model
-from speechrnn.decision import Detection
 
 
 def label(model: Model, clip: Path) -> str:
@@ -217,20 +215,23 @@ channels = 8
 residual_layers = 0
 features = 16
 hidden_size = 16
+[stream]
+rows = 0
 [train]
 epochs = 1
 batch_size = 8
+workers = 0
 """
 
 
 @pytest.mark.slow
-def test_a_wheel_alone_trains_exports_quantizes_and_writes_c(installed, tmp_path):
+def test_a_wheel_alone_trains_exports_calibrates_quantizes_and_writes_c(installed, tmp_path):
     """No checkout is near: the programs stand in an empty folder, with clips of noise beside them."""
     rng = np.random.default_rng(0)
-    for word in ("yes", "no", "_background_noise_"):
-        (tmp_path / "data" / word).mkdir(parents=True)
+    for folder in ("data/yes", "data/no", "data/_background_noise_", "others"):
+        (tmp_path / folder).mkdir(parents=True)
         for i in range(40):
-            soundfile.write(tmp_path / "data" / word / f"{i}_nohash_0.wav", 0.1 * rng.standard_normal(16_000), 16_000)
+            soundfile.write(tmp_path / folder / f"{i}_nohash_0.wav", 0.1 * rng.standard_normal(16_000), 16_000)
     (tmp_path / "alone.toml").write_text(SETTINGS)
 
     def speechrnn(*arguments):
@@ -241,8 +242,11 @@ def test_a_wheel_alone_trains_exports_quantizes_and_writes_c(installed, tmp_path
     shown = speechrnn("train", "alone.toml")
     assert shown.splitlines()[-1] == "export it: speechrnn export runs/alone/best.pt -o alone.onnx"
     speechrnn("export", "runs/alone/best.pt", "-o", "alone.onnx")
-    speechrnn("quantize", "alone.onnx", "small.onnx", "--weights", "float16")
-    speechrnn("to-c", "alone.onnx", "c")
+    folders = "--commands", "data", "--speech", "others", "--noise", "others"
+    shown = speechrnn("calibrate", "alone.onnx", "calibrated.onnx", "--threshold", "0.9", *folders)
+    assert "false accepts per hour" in shown
+    speechrnn("quantize", "calibrated.onnx", "small.onnx", "--weights", "float16")
+    speechrnn("to-c", "calibrated.onnx", "c", "--weights", "int8")
     assert {path.name for path in (tmp_path / "c").iterdir()} == {"speechrnn.h", "speechrnn.c", "main.c"}
     assert "float16" in speechrnn("info", "small.onnx")
     assert speechrnn("classify", "data/yes/0_nohash_0.wav", "--model", "small.onnx").split()[0].endswith(".wav")

@@ -34,7 +34,7 @@ except (OSError, EOFError, wave.Error) as error:
 tail, smoothing, refractory = (
     round(card[f"{name}_seconds"] * rate / block) for name in ("tail", "smoothing", "refractory")
 )
-silence = np.zeros(-len(sound) % block + tail * block, np.float32)  # hear the last word out
+silence = np.zeros(-len(sound) % block + tail * block, np.float32)  # so that the last word is detected
 blocks = np.concatenate([sound, silence]).reshape(-1, 1, block)
 columns = [card["labels"].index(word) for word in words]
 threshold = np.array([card["thresholds"][word] for word in words])
@@ -47,8 +47,8 @@ for i, samples in enumerate(blocks):
     posterior = recent.mean(axis=0)[columns]
     reached = armed & (posterior >= threshold)
     if i >= ready_at and reached.any():
-        heard = np.where(reached, posterior, -1.0).argmax()
+        best = np.where(reached, posterior, -1.0).argmax()
         # at once: the posterior that has reached the threshold; while the word goes on, it rises further
-        print(f"{(i + 1) * block / rate:9.2f} s  {words[heard]:<8} {posterior[heard]:.3f}")
-        armed[heard], ready_at = False, i + refractory
-    armed |= posterior < card["hysteresis"] * threshold  # a word can be heard again once it has faded
+        print(f"{(i + 1) * block / rate:9.2f} s  {words[best]:<8} {posterior[best]:.3f}")
+        armed[best], ready_at = False, i + refractory
+    armed |= posterior < card["hysteresis"] * threshold  # a word can be detected again once it has faded

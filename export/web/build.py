@@ -1,4 +1,4 @@
-"""A model flows in; a folder flows out that any web server can serve: the page, the same model, and what runs it.
+"""Build the web page of a model: a folder for any web server, with the page, the model and onnxruntime-web.
 
 The page is plain JavaScript modules and comes as it is. onnxruntime-web comes from npm, in the version that
 `package.json` names. The folder is made beside its place and renamed, so that it is whole or not there.
@@ -82,7 +82,7 @@ def _is_earlier_page(folder: Path) -> bool:
 
 
 def _check_runtime(runtime: Path) -> None:
-    """The package must be there, whole, and of the version that the page was tested with."""
+    """Refuse a package that is missing, incomplete, or of another version than the page was tested with."""
     wanted = json.loads((HERE / "package.json").read_text(encoding="utf-8"))["dependencies"][PACKAGE]
     advice = f"install {PACKAGE}@{wanted} with npm, and name its folder in node_modules"
     try:

@@ -43,7 +43,7 @@ class Browser:
     microphone : a WAV that the browser takes for its microphone, once from its start and then silence; or None for none
     allowed : whether the page may use the microphone; what a person answers when the browser asks
     width, height : of the window, in CSS pixels
-    dark : the colour scheme that the page is told
+    dark : whether the page gets the dark colour scheme
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Browser:
             raise
 
     def _attach(self, dark: bool) -> None:
-        """Talk to the first tab from now on, and be told what happens in it."""
+        """Send commands to the first tab from now on, and receive its events."""
         targets = self.command("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session = self.command("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]

@@ -52,7 +52,7 @@ def main(
     height: Annotated[int, typer.Option(min=320)] = 800,
     dark: Annotated[bool, typer.Option("--dark", help="In the dark colours")] = False,
 ) -> None:
-    """Draw the page while it listens: a browser without a window hears the examples from a microphone that isn't there.
+    """Draw the page while it listens: a browser without a window takes the examples for its microphone.
 
     Example: python -m export.web.screenshot docs/web.png --dark
     """

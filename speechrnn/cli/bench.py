@@ -1,4 +1,4 @@
-"""`speechrnn bench`: what hearing costs on this machine."""
+"""`speechrnn bench`: what inference costs on this machine."""
 
 import contextlib
 import json
@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from speechrnn import long_run
 from speechrnn.errors import InputError, ModelError
 from speechrnn.long_run import LongRun
 from speechrnn.programs import report_errors, say
+from speechrnn.progress import SoundProgress
 from speechrnn.text import printable
 from speechrnn.timing import block_times, clip_times, paired_ratio, seconds
 
@@ -37,11 +37,11 @@ def bench(
         list[Path] | None, typer.Argument(metavar="[MODEL...]", help="ONNX files; the shipped one if left out")
     ] = None,
     hours: Annotated[
-        float, typer.Option(min=0.0, help="Also hear so many hours of noise without a pause: does the memory grow?")
+        float, typer.Option(min=0.0, help="Also process so many hours of noise without a pause: does the memory grow?")
     ] = 0.0,
     clip: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --hours, a word to hear once an hour: is it found as in the first?"),
+        typer.Option(metavar="FILE", help="With --hours, a word to play once an hour: is it found as in the first?"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON")] = False,
 ) -> None:
@@ -56,7 +56,7 @@ def bench(
     """
     with report_errors():
         if clip and hours < 1.0:
-            raise InputError("--clip: is heard once an hour: give --hours 1 or more, for instance --hours 24")
+            raise InputError("--clip: is played once an hour: give --hours 1 or more, for instance --hours 24")
         rows, failures = [], 0
         usable: list[tuple[Model, Callable[[], object]]] = []
         for path in models or (None,):
@@ -178,20 +178,14 @@ def processor() -> str:
 
 
 def _long_runs(models: "list[Model]", hours: float, clip: Path | None) -> list[LongRun]:
-    """Minutes or hours of sound through each model; with a progress bar where it takes time and somebody looks."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    from speechrnn.terminal import plain_console
-
-    console = plain_console(stderr=True)
-    console.quiet = not (hours and console.is_terminal)
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    """Minutes or hours of sound through each model; with a progress bar if they are hours."""
+    seconds = max(60.0, 3600.0 * hours)
     runs = []
-    with Progress(*columns, console=console, transient=True) as progress:
-        for model in models:
-            seconds = max(60.0, 3600.0 * hours)
-            task = progress.add_task("hours of sound", total=seconds)
-            runs.append(long_run.run(Path(model.name), seconds, clip, advance=partial(progress.advance, task)))
+    for model in models:
+        bar = SoundProgress("hours of sound", lambda: seconds) if hours else contextlib.nullcontext()
+        with bar as progress:
+            advance = progress.advance if progress else lambda seconds: None
+            runs.append(long_run.run(Path(model.name), seconds, clip, advance=advance))
     return runs
 
 

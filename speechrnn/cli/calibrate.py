@@ -1,4 +1,4 @@
-"""`speechrnn calibrate`: an ONNX file in, the same with probabilities and thresholds that hold out."""
+"""`speechrnn calibrate`: the temperature and the thresholds of a model, from validation sound."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from speechrnn.cli.spotting import HysteresisOption, RefractoryOption, SmoothingOption, decision_settings
 from speechrnn.errors import InputError
 from speechrnn.evaluation.data_folders import DATA, CommandsOption, DataOption, NoiseOption, SpeechOption
+from speechrnn.export.thresholds import THRESHOLDS
 from speechrnn.files import check_place, check_writable, write
 from speechrnn.programs import report_errors
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from speechrnn.export.temperature import Fit
     from speechrnn.export.thresholds import Choice
     from speechrnn.model import Model
-
-LOWEST_THRESHOLD = 0.2689  # the first of `speechrnn.export.thresholds.THRESHOLDS`
 
 
 def calibrate(
@@ -31,7 +30,7 @@ def calibrate(
     lowest: Annotated[
         float,
         typer.Option("--lowest-threshold", min=0.0, max=0.99, help="No word gets a lower one than this"),
-    ] = LOWEST_THRESHOLD,
+    ] = THRESHOLDS[0],
     smoothing: SmoothingOption = None,
     refractory: RefractoryOption = None,
     hysteresis: HysteresisOption = None,
@@ -68,8 +67,7 @@ def calibrate(
 
             pictures.kind(picture)
         settings = decision_settings(smoothing, refractory, hysteresis)
-        from speechrnn.evaluation.validate import held_out_recordings
-        from speechrnn.export.calibrate import calibrated, known_priors
+        from speechrnn.export.calibrate import calibrated
         from speechrnn.model import Model
 
         model = Model(model_path)
@@ -78,11 +76,10 @@ def calibrate(
         if picture:
             check_writable(picture, "--picture", out, *read)
         priors = _priors(prior_ or [], model)
-        known_priors(model)
         made = calibrated(
             model,
             commands or data / "speech_commands",
-            held_out_recordings(speech or data / "speech", noise or data / "noise"),
+            [speech or data / "speech", noise or data / "noise"],
             priors=priors,
             fit_temperature=not no_temperature,
             target=target,
@@ -122,7 +119,7 @@ def _show(choice: "Choice", found: "Fit | None") -> None:
 
     console = plain_console(width=None if sys.stdout.isatty() else 120)
     table = Table("word")
-    for header in ("threshold", "said", "missed", "wrong", "false accepts"):
+    for header in ("threshold", "words", "missed", "wrong", "false accepts"):
         table.add_column(header, justify="right")
     for word, counts in [*choice.score.counts.items(), ("all", choice.score.total)]:
         if word == "all":
@@ -131,9 +128,9 @@ def _show(choice: "Choice", found: "Fit | None") -> None:
         table.add_row(
             word,
             "" if threshold is None else f"{threshold:.4f}",
-            str(counts.said),
-            share_of(counts.misses, counts.said),
-            str(counts.wrong),
+            str(counts.references),
+            share_of(counts.misses, counts.references),
+            str(counts.substitutions),
             str(counts.false_accepts),
         )
     console.print(table)
@@ -146,7 +143,7 @@ def _show(choice: "Choice", found: "Fit | None") -> None:
         )
     named = {"on this sound": choice.score, "chosen on one half of it, counted on the other": choice.crossed}
     lines += [
-        f"{name}: {share_of(score.misses, score.words)} missed, {score.wrong} wrong, "
+        f"{name}: {share_of(score.misses, score.words)} missed, {score.substitutions} wrong, "
         f"{score.false_accepts_per_hour:.2f} false accepts per hour in {score.hours:.2f} hours"
         for name, score in named.items()
         if score is not None

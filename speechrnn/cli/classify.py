@@ -20,7 +20,7 @@ from speechrnn.progress import with_progress
 from speechrnn.terminal import in_cell, in_line, plain_console
 
 if TYPE_CHECKING:
-    from speechrnn.model import Classification
+    from speechrnn.decision import Classification
 
 Result = tuple[str, "Classification"]
 

@@ -25,6 +25,8 @@ def export(
     """
     with report_errors():
         check_writable(model_path, "MODEL", checkpoint_path)
+        import torch  # noqa: F401  # before onnx: where both are missing, the extra of torch brings both
+
         from speechrnn.export import to_onnx
 
         error = to_onnx.export(checkpoint_path, model_path, threshold)

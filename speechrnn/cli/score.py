@@ -1,4 +1,4 @@
-"""`speechrnn score`: what is heard, missed and imagined in long recordings, held against label tracks."""
+"""`speechrnn score`: hits, misses and false accepts in long recordings, by their label tracks."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def score(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Of folders, the recordings that training leaves out (by their names)")
     ] = False,
-    carry: Annotated[bool, typer.Option("--carry", help="Hear all recordings as one stream, without a reset")] = False,
+    carry: Annotated[bool, typer.Option("--carry", help="Take all recordings as one stream, without a reset")] = False,
     model: ModelOption = None,
     threshold: ThresholdOption = None,
     words: WordsOption = None,
@@ -57,8 +57,8 @@ def score(
 ) -> None:
     """Count hits, misses and false accepts in recordings whose words stand in a label track (Audacity's format).
 
-    A word is hit by the first detection of it from its start to 0.75 s after its end. The posterior of the hits is told
-    twice: in the block that reached the threshold, as `listen` prints it at once, and at its peak, as `spot` does.
+    A word is hit by the first detection of it from its start to 0.75 s after its end. The posterior of the hits is
+    given twice: in the block that reached the threshold, as `listen` prints it, and at its peak, as `spot` does.
     Where x.clips.txt stands beside x.wav (make_stream writes it), the clips in it also get a label each, within the
     stream and cut out of it.
 
@@ -76,9 +76,16 @@ def score(
 
             pictures.kind(picture)
         from speechrnn.evaluation import scoring
-        from speechrnn.evaluation.listening import ListeningProgress
-        from speechrnn.evaluation.recordings import IntervalAccuracy, hear, interval_accuracy, read, sound_files
+        from speechrnn.evaluation.recordings import (
+            IntervalAccuracy,
+            cache_posteriors,
+            interval_accuracy,
+            read,
+            sound_files,
+            total_seconds,
+        )
         from speechrnn.model import Model
+        from speechrnn.progress import SoundProgress
 
         found = [read(path, labels, no_labels) for path in sound_files(recordings, held_out)]
         if not found:
@@ -86,12 +93,12 @@ def score(
         recogniser = Model(model)
         spotter = make_spotter(recogniser, threshold, words, smoothing, refractory, hysteresis)
         streams, accuracy = [], IntervalAccuracy()
-        with ListeningProgress(found) as progress:
+        with SoundProgress("listening", lambda: total_seconds(found)) as progress:
             for group in [found] if carry else [[recording] for recording in found]:
-                heard, starts = hear(spotter, group, progress.advance, taken)
-                streams.append(heard)
+                cached, starts = cache_posteriors(spotter, group, progress.advance, taken)
+                streams.append(cached)
                 for recording, start in zip(group, starts, strict=True):
-                    accuracy += interval_accuracy(recogniser, recording, heard.posteriors, start, taken)
+                    accuracy += interval_accuracy(recogniser, recording, cached.posteriors, start, taken)
         result = scoring.judge(spotter, streams)
         if picture and not result.words:
             raise InputError(f"--picture {picture}: a DET curve needs words, and none is in the label tracks")
@@ -102,8 +109,8 @@ def score(
 
 
 def _rates(result: "Score") -> tuple[float, float]:
-    """False accepts per hour, share of words missed."""
-    return result.false_accepts_per_hour or 0.0, result.missed_share or 0.0
+    """False accepts per hour, and miss rate."""
+    return result.false_accepts_per_hour or 0.0, result.miss_rate or 0.0
 
 
 def _print_json(result: "Score", accuracy: "IntervalAccuracy") -> None:
@@ -116,16 +123,15 @@ def _print_table(result: "Score", accuracy: "IntervalAccuracy") -> None:
     from speechrnn.terminal import plain_console
 
     table = Table("word")
-    for header in ("said", "hits", "missed", "wrong", "doubles", "false accepts"):
+    for header in ("words", "hits", "missed", "wrong", "duplicates", "false accepts"):
         table.add_column(header, justify="right")
     rows = [*result.counts.items(), ("all", result.total)]
     for word, counts in rows:
         if word == "all":
             table.add_section()
-        missed, doubles = share_of(counts.misses, counts.said), share_of(counts.doubles, counts.said)
-        table.add_row(
-            word, str(counts.said), str(counts.hits), missed, str(counts.wrong), doubles, str(counts.false_accepts)
-        )
+        missed, twice = (share_of(count, counts.references) for count in (counts.misses, counts.duplicates))
+        wrong, false_accepts = str(counts.substitutions), str(counts.false_accepts)
+        table.add_row(word, str(counts.references), str(counts.hits), missed, wrong, twice, false_accepts)
     console = plain_console()
     console.print(table)
     rate, median, p95 = result.false_accepts_per_hour, result.latency_median, result.latency_p95

@@ -27,14 +27,15 @@ from speechrnn.cli.spotting import (
 from speechrnn.errors import AudioError, InputError
 from speechrnn.files import make_folder, write
 from speechrnn.programs import ModelOption, OverwriteOption, report_errors, say
-from speechrnn.terminal import in_cell, in_line, plain_console
+from speechrnn.progress import SoundProgress
+from speechrnn.terminal import in_cell, in_line
 from speechrnn.text import printable
 
 if TYPE_CHECKING:
     from speechrnn.decision import Detection
     from speechrnn.spotter import Spotter
 
-Found = tuple[str, "Detection"]  # recording, what was heard in it
+Found = tuple[str, "Detection"]  # recording, and a word in it
 SHOWN_SECONDS = 0.75  # how long a subtitle stays, from the moment of detection
 WORD_SECONDS = 0.5  # a label track marks a stretch; a detection is a moment at the end of a word
 
@@ -75,7 +76,7 @@ def spot(
     channel: ChannelOption = "mean",
     model: ModelOption = None,
 ) -> None:
-    """Find the words in recordings of any length: what `listen` would have heard, and when.
+    """Find the words in recordings of any length, with their times: those that `listen` would have detected.
 
     Times are seconds from the start of the recording to the end of the word, where its posterior reached the threshold.
     The number in the table is the peak of the posterior: its highest value from there until the next word could be
@@ -141,7 +142,7 @@ def _all_found(
 
 
 def detections(spotter: "Spotter", recording: str, channel: Channel = "mean") -> Iterator["Detection"]:
-    """What `spotter` hears in a recording, from a fresh state; read blockwise, so it may be of any length.
+    """The words in a recording, from a fresh state; it is read blockwise, so it may be of any length.
 
     A detection is given when its peak is known: after its refractory time, or at the end.
     """
@@ -151,35 +152,14 @@ def detections(spotter: "Spotter", recording: str, channel: Channel = "mean") ->
     spotter.reset()
     source = stdin_file() if recording == "-" else recording
     found: list[Detection] = []
-    for piece in _with_progress(audio.blocks(source, channel=channel), recording):
-        found += spotter.process(piece)
-        while found and found[0] is not spotter.pending:
-            yield found.pop(0)
+    name, length = printable(Path(recording).name), lambda: None if recording == "-" else audio.seconds_of(recording)
+    with SoundProgress(name, length) as progress:
+        for piece in audio.blocks(source, channel=channel):
+            found += spotter.process(piece)
+            while found and found[0] is not spotter.pending:
+                yield found.pop(0)
+            progress.advance(len(piece) / audio.SAMPLE_RATE)
     yield from [*found, *spotter.finish()]
-
-
-def _with_progress(pieces: Iterator, recording: str) -> Iterator:
-    """Hand pieces of sound on, with a bar of the seconds heard where somebody looks."""
-    if not sys.stderr.isatty():
-        yield from pieces
-        return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from speechrnn.audio import SAMPLE_RATE, seconds_of
-
-    seconds = None if recording == "-" else seconds_of(recording)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.completed:.0f} s"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
-    with bar:
-        task = bar.add_task(printable(Path(recording).name), total=seconds)
-        for piece in pieces:
-            yield piece
-            bar.advance(task, len(piece) / SAMPLE_RATE)
 
 
 def _write_files(

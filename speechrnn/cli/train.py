@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from speechrnn.errors import InputError
-from speechrnn.programs import check_folder, report_errors
+from speechrnn.files import check_folder
+from speechrnn.programs import report_errors
 
 
 @contextmanager

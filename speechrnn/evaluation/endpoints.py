@@ -18,7 +18,7 @@ TAKE_STANDS_OUT_DB, TAKE_BELOW_LOUDEST_DB = 15.0, 15.0
 SHORTEST_TAKE = 10  # frames
 
 
-def word_extent(sound: np.ndarray) -> tuple[float, float]:
+def word_endpoints(sound: np.ndarray) -> tuple[float, float]:
     """Start and end of the word, in seconds from the start of the sound [samples] at 16 kHz."""
     level, stretches = _stretches(sound)
     peak = int(level.argmax())

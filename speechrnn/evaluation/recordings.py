@@ -1,4 +1,4 @@
-"""Long recordings with their label tracks in, posteriors out, and how well the clips in them are labelled."""
+"""Long recordings with their label tracks: their posteriors, and the accuracy on the clips in them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from speechrnn import audio
 from speechrnn.channels import Channel
 from speechrnn.errors import InputError
 from speechrnn.evaluation import corpus
-from speechrnn.evaluation.scoring import Heard
+from speechrnn.evaluation.scoring import CachedPosteriors
 from speechrnn.labels import Label, read_labels
 
 if TYPE_CHECKING:
@@ -72,15 +72,28 @@ def read(path: Path, labels: Path | None = None, no_labels: bool = False) -> Rec
     )
 
 
-def hear(
+def cache_posteriors(
     spotter: "Spotter",
     group: Iterable[Recording],
     advance: Callable[[float], None] = lambda seconds: None,
     channel: Channel = "mean",
-) -> tuple[Heard, list[float]]:
-    """The recordings as one stream from a fresh start, and the second in it where each of them begins.
+) -> tuple[CachedPosteriors, list[float]]:
+    """Run the network over recordings as one stream from a fresh state.
 
-    `advance` is told how many seconds of sound were heard, each time there were some.
+    Parameters
+    ----------
+    spotter : Spotter
+    group : recordings
+    advance : function
+        called with the seconds of sound that were processed since the last call
+    channel : int from 1, "mean" or "loudest"
+
+    Returns
+    -------
+    CachedPosteriors
+        of the whole stream
+    list of float
+        the second in it where each recording begins
     """
     spotter.reset()
     rows, labels, starts, samples = [], [], [], 0
@@ -93,7 +106,7 @@ def hear(
             samples += len(block)
             advance(len(block) / audio.SAMPLE_RATE)
     rows.append(spotter.posteriors(spotter.ending()))
-    return Heard(np.concatenate(rows), tuple(labels), samples / audio.SAMPLE_RATE), starts
+    return CachedPosteriors(np.concatenate(rows), tuple(labels), samples / audio.SAMPLE_RATE), starts
 
 
 def interval_accuracy(

@@ -1,9 +1,9 @@
-"""Detections and label tracks in, figures out: hits, misses, false accepts per hour, latency, how sure, the DET curve.
+"""The score of detections against label tracks: hits, misses, false accepts per hour, latency, the DET curve.
 
 A word is hit by the first detection of it from its start to 0.75 s after its end. Any other detection in that interval
-is a wrong word (another word) or a double hit (the same word again); a detection outside of every interval is a false
-accept. Latency is counted from the end of the word, as people feel it; it is negative where a word is known before it
-is over.
+is a substitution (another word) or a duplicate (the same word again); a detection outside of every interval is a false
+accept. Latency is counted from the end of the word, as people feel it; it is negative where a word is detected before
+its end.
 """
 
 from bisect import bisect_left, bisect_right
@@ -23,24 +23,24 @@ DET_THRESHOLDS = (*(round(0.05 * step, 2) for step in range(2, 20)), 0.97, 0.99)
 
 @dataclass(frozen=True)
 class WordCounts:
-    """Of one word: how often it was said and hit; how often it was detected where it wasn't said."""
+    """The counts of one word."""
 
-    said: int = 0
+    references: int = 0  # labels
     hits: int = 0
-    wrong: int = 0  # detected in the interval of another word
-    doubles: int = 0
+    substitutions: int = 0  # detections in the interval of another word
+    duplicates: int = 0  # further detections in the interval of a label that is hit already
     false_accepts: int = 0
 
     @property
     def misses(self) -> int:
-        return self.said - self.hits
+        return self.references - self.hits
 
     def __add__(self, other: "WordCounts") -> "WordCounts":
         return WordCounts(
-            self.said + other.said,
+            self.references + other.references,
             self.hits + other.hits,
-            self.wrong + other.wrong,
-            self.doubles + other.doubles,
+            self.substitutions + other.substitutions,
+            self.duplicates + other.duplicates,
             self.false_accepts + other.false_accepts,
         )
 
@@ -61,7 +61,7 @@ class Score:
 
     @property
     def words(self) -> int:
-        return self.total.said
+        return self.total.references
 
     @property
     def hits(self) -> int:
@@ -72,12 +72,12 @@ class Score:
         return self.total.misses
 
     @property
-    def wrong(self) -> int:
-        return self.total.wrong
+    def substitutions(self) -> int:
+        return self.total.substitutions
 
     @property
-    def doubles(self) -> int:
-        return self.total.doubles
+    def duplicates(self) -> int:
+        return self.total.duplicates
 
     @property
     def false_accepts(self) -> int:
@@ -88,14 +88,14 @@ class Score:
         return self.seconds / 3600.0
 
     @property
-    def missed_share(self) -> float | None:
-        """Of the words that were said; None where none was."""
+    def miss_rate(self) -> float | None:
+        """Misses for each reference label (false reject rate); None without one."""
         return self.misses / self.words if self.words else None
 
     @property
-    def double_share(self) -> float | None:
-        """Double hits for each word that was said; None where none was."""
-        return self.doubles / self.words if self.words else None
+    def duplicate_rate(self) -> float | None:
+        """Duplicates for each reference label; None without one."""
+        return self.duplicates / self.words if self.words else None
 
     @property
     def false_accepts_per_hour(self) -> float | None:
@@ -138,8 +138,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A recording that the network has been through once: what is needed to decide and score it again and again."""
+class CachedPosteriors:
+    """The posteriors and reference labels of a recording: thresholds can be swept over them without inference."""
 
     posteriors: np.ndarray  # [blocks, labels], not smoothed; with the tail after the end
     labels: tuple[Label, ...]
@@ -147,12 +147,12 @@ class Heard:
 
 
 def score(detections: Iterable[Detection], labels: Iterable[Label], words: Iterable[str], seconds: float) -> Score:
-    """Hold the detections in a recording against what was said in it.
+    """Match the detections in a recording with its reference labels.
 
     Parameters
     ----------
     detections : detections, in any order
-    labels : labels, in any order
+    labels : reference labels, in any order
         those whose word isn't one of `words` are no targets: a detection there is a false accept, unless it lies in
         the interval of a target as well
     words : the words that were listened for
@@ -163,7 +163,7 @@ def score(detections: Iterable[Detection], labels: Iterable[Label], words: Itera
     """
     words = tuple(words)
     targets = sorted((label for label in labels if label.word in words), key=lambda label: (label.start, label.end))
-    counted: Counter[tuple[str, str]] = Counter((label.word, "said") for label in targets)
+    counted: Counter[tuple[str, str]] = Counter((label.word, "references") for label in targets)
     starts = [target.start for target in targets]
     longest = max((target.end - target.start for target in targets), default=0.0) + HIT_SECONDS + 1e-6
     hits: list[Detection] = []
@@ -178,27 +178,27 @@ def score(detections: Iterable[Detection], labels: Iterable[Label], words: Itera
             missing[hit] = False
             hits.append(detection)
             latencies.append(detection.time - targets[hit].end)
-        kind = "hits" if hit is not None else "doubles" if same else "wrong" if there else "false_accepts"
+        kind = "hits" if hit is not None else "duplicates" if same else "substitutions" if there else "false_accepts"
         counted[detection.label, kind] += 1
-    kinds = ("said", "hits", "wrong", "doubles", "false_accepts")
+    kinds = ("references", "hits", "substitutions", "duplicates", "false_accepts")
     names = dict.fromkeys([*words, *(word for word, _ in counted)])
     counts = {word: WordCounts(*(counted[word, kind] for kind in kinds)) for word in names}
     probabilities, peaks = tuple(hit.probability for hit in hits), tuple(hit.peak for hit in hits)
     return Score(counts, seconds, tuple(latencies), probabilities, peaks)
 
 
-def judge(detector: Detector, recordings: Iterable[Heard]) -> Score:
-    """What `detector` makes of recordings by their posteriors, from a fresh start in each of them."""
+def judge(detector: Detector, recordings: Iterable[CachedPosteriors]) -> Score:
+    """The score of `detector` on recordings; it is reset at the start of each."""
     whole = Score()
-    for heard in recordings:
+    for cached in recordings:
         detector.reset()
-        whole += score(detector.decide(heard.posteriors), heard.labels, detector.words, heard.seconds)
+        whole += score(detector.decide(cached.posteriors), cached.labels, detector.words, cached.seconds)
     return whole
 
 
 def det_curve(
     card: Card,
-    recordings: Sequence[Heard],
+    recordings: Sequence[CachedPosteriors],
     thresholds: Iterable[float] = DET_THRESHOLDS,
     words: Iterable[str] | None = None,
 ) -> list[tuple[float, Score]]:

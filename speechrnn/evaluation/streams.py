@@ -1,6 +1,6 @@
 """Streams: clips laid end to end in one sound file, with what is said when beside it.
 
-Beside OUT.wav stand two label tracks: OUT.txt with the words, from where to where they are loud (`word_extent`), and
+Beside OUT.wav stand two label tracks: OUT.txt with the words, from where to where they are loud (`word_endpoints`), and
 OUT.clips.txt with the whole clips, `_unknown_` and `_silence_` among them. `speechrnn score` reads all three.
 
 Level: without noise every clip stays as it was recorded. With noise every spoken clip is brought to such a level that
@@ -20,7 +20,7 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import corpus
-from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.endpoints import word_endpoints
 from speechrnn.files import replacing
 from speechrnn.labels import Label, write_labels
 from speechrnn.level import db_to_amplitude, rms
@@ -84,7 +84,7 @@ def make_stream(
         sound = _sound(clip)
         if seconds is not None and position + len(before) + len(sound) > seconds * SAMPLE_RATE:
             break
-        first, last = word_extent(sound)
+        first, last = word_endpoints(sound)
         if snr is not None and clip.label != SILENCE:
             sound = _at_level(sound, sound[round(first * SAMPLE_RATE) : round(last * SAMPLE_RATE)], SPEECH_LEVEL)
         start = (position + len(before)) / SAMPLE_RATE

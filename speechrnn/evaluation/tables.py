@@ -1,4 +1,4 @@
-"""What was counted, as JSON has it and as a table on a terminal."""
+"""Confusion counts and scores as JSON and as tables on a terminal."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,13 +11,23 @@ if TYPE_CHECKING:
     from speechrnn.evaluation.recordings import IntervalAccuracy
     from speechrnn.evaluation.scoring import Score
 
+# What figures are called in JSON, and in `Score` and `WordCounts`.
+COUNTS = {key: key for key in ("hits", "misses", "false_accepts")} | {"wrong": "substitutions", "doubles": "duplicates"}
+
 
 def confusion_figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]:
-    """For each label that was said or heard: clips, recall, precision, and what it was most often mistaken for."""
+    """A row for each label with clips or predictions: clips, recall, precision, and its most frequent confusion.
+
+    Parameters
+    ----------
+    counts : int array [labels, labels]
+        clips by reference label (rows) and predicted label (columns)
+    labels : names of both
+    """
     rows = []
     for i, label in enumerate(labels):
-        said, heard, right = int(counts[i].sum()), int(counts[:, i].sum()), int(counts[i, i])
-        if not said + heard:
+        clips, predicted, right = int(counts[i].sum()), int(counts[:, i].sum()), int(counts[i, i])
+        if not clips + predicted:
             continue
         wrong = counts[i].copy()
         wrong[i] = 0
@@ -25,9 +35,9 @@ def confusion_figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]
         rows.append(
             {
                 "label": label,
-                "clips": said,
-                "recall": right / said if said else None,
-                "precision": right / heard if heard else None,
+                "clips": clips,
+                "recall": right / clips if clips else None,
+                "precision": right / predicted if predicted else None,
                 "mistaken_for": {"label": labels[worst], "clips": int(wrong[worst])} if wrong[worst] else None,
             }
         )
@@ -35,7 +45,7 @@ def confusion_figures(counts: np.ndarray, labels: tuple[str, ...]) -> list[dict]
 
 
 def print_confusions(counts: np.ndarray, labels: tuple[str, ...]) -> None:
-    """A row for each label, and the accuracy of all; `counts` [said, heard]."""
+    """Print the rows of `confusion_figures`, and the accuracy."""
     from rich.table import Table
 
     table = Table("label")
@@ -53,19 +63,20 @@ def print_confusions(counts: np.ndarray, labels: tuple[str, ...]) -> None:
 
 
 def score_figures(result: "Score", accuracy: "IntervalAccuracy") -> dict:
-    """All that is known of the recordings, as JSON has it; of clips only where there are some."""
-    whole: dict = {key: getattr(result, key) for key in ("words", "hits", "misses", "wrong", "doubles")}
-    whole |= {key: getattr(result, key) for key in ("false_accepts", "hours", "missed_share", "double_share")}
-    whole |= {
-        key: getattr(result, key) for key in ("false_accepts_per_hour", "latency_median", "latency_p95", "latencies")
+    """A score as the JSON of `speechrnn score`; the labels of clips only where there are some."""
+    names = {"words": "words", **COUNTS, "missed_share": "miss_rate", "double_share": "duplicate_rate"}
+    names |= {key: key for key in ("hours", "false_accepts_per_hour", "latency_median", "latency_p95", "latencies")}
+    names |= {key: key for key in ("probability_median", "peak_median")}
+    whole: dict = {key: getattr(result, name) for key, name in names.items()}
+    names = {"said": "references", **COUNTS}
+    whole["per_word"] = {
+        word: {key: getattr(counts, name) for key, name in names.items()} for word, counts in result.counts.items()
     }
-    whole |= {key: getattr(result, key) for key in ("probability_median", "peak_median")}
-    whole["per_word"] = {word: {**asdict(counts), "misses": counts.misses} for word, counts in result.counts.items()}
     if accuracy.clips:
         whole["clips"] = asdict(accuracy)
     return whole
 
 
 def share_of(count: int, whole: int) -> str:
-    """As it stands in a table."""
+    """A count in per cent of the whole, as it stands in a table."""
     return f"{count / whole:.1%}" if whole else "-"

@@ -20,13 +20,12 @@ from speechrnn import audio
 from speechrnn.card import SILENCE
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import calibration, corpus, recordings, scoring
-from speechrnn.evaluation.listening import ListeningProgress
 from speechrnn.evaluation.recordings import IntervalAccuracy, Recording
 from speechrnn.evaluation.streams import held_out_noise, make_stream, save
 from speechrnn.evaluation.tables import confusion_figures, score_figures
 from speechrnn.model import Model, Sound
 from speechrnn.programs import say
-from speechrnn.progress import with_progress
+from speechrnn.progress import SoundProgress, with_progress
 from speechrnn.spotter import Spotter
 
 PARTITION = "validation"
@@ -80,7 +79,7 @@ def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> d
     """How many of the `sounds`, each with the name of its kind, get the one label that is right for all of them."""
     if label not in model.labels:
         raise InputError(f"{model.name}: has no label {label}")
-    heard: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    predicted: defaultdict[str, Counter[str]] = defaultdict(Counter)  # labels, by the kind of sound
     unreadable = 0
     results = model.classify_many(sound for _, sound in sounds)
     for (kind, _), result in with_progress(zip(sounds, results, strict=True), len(sounds)):
@@ -88,16 +87,17 @@ def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> d
             say(str(result))
             unreadable += 1
         else:
-            heard[kind][result.label] += 1
-    if not heard:
+            predicted[kind][result.label] += 1
+    if not predicted:
         raise AudioError(f"none of the {len(sounds)} sounds that are to be {label} could be used")
-    whole = _recall(sum(heard.values(), Counter()), label)
-    return {**whole, "unreadable": unreadable, "kinds": {kind: _recall(heard[kind], label) for kind in sorted(heard)}}
+    whole = _recall(sum(predicted.values(), Counter()), label)
+    kinds = {kind: _recall(predicted[kind], label) for kind in sorted(predicted)}
+    return {**whole, "unreadable": unreadable, "kinds": kinds}
 
 
-def _recall(heard: Counter[str], label: str) -> dict[str, Any]:
-    taken_for = {other: count for other, count in heard.most_common() if other != label}
-    return {"clips": heard.total(), "recall": heard[label] / heard.total(), "taken_for": taken_for}
+def _recall(predicted: Counter[str], label: str) -> dict[str, Any]:
+    taken_for = {other: count for other, count in predicted.most_common() if other != label}
+    return {"clips": predicted.total(), "recall": predicted[label] / predicted.total(), "taken_for": taken_for}
 
 
 def unseen_words(folders: Iterable[Path], labels: Sequence[str]) -> list[tuple[str, Sound]]:
@@ -145,19 +145,19 @@ def held_out_recordings(*folders: Path) -> list[Recording]:
     return found
 
 
-def hear(spotter: Spotter, found: Sequence[Recording]) -> list[scoring.Heard]:
-    """Each recording from a fresh start; a bar shows how far it is."""
-    with ListeningProgress(found) as progress:
-        return [recordings.hear(spotter, [recording], progress.advance)[0] for recording in found]
+def cache_all(spotter: Spotter, found: Sequence[Recording]) -> list[scoring.CachedPosteriors]:
+    """The posteriors of each recording, from a fresh state; a bar shows how far it is."""
+    with SoundProgress("listening", lambda: recordings.total_seconds(found)) as progress:
+        return [recordings.cache_posteriors(spotter, [recording], progress.advance)[0] for recording in found]
 
 
 def stream(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
-    """What `speechrnn score` says of recordings."""
+    """The figures of `speechrnn score` for recordings."""
     spotter = Spotter(model)
-    streams = hear(spotter, found)
+    streams = cache_all(spotter, found)
     accuracy = IntervalAccuracy()
-    for recording, heard in zip(found, streams, strict=True):
-        accuracy += recordings.interval_accuracy(model, recording, heard.posteriors)
+    for recording, cached in zip(found, streams, strict=True):
+        accuracy += recordings.interval_accuracy(model, recording, cached.posteriors)
     counted = score_figures(scoring.judge(spotter, streams), accuracy)
     del counted["latencies"]
     if accuracy.clips:

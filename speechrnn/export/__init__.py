@@ -1,1 +1,1 @@
-"""From a checkpoint to ONNX, from there to smaller files, to honest numbers and to C. Needs the extra "export"."""
+"""Export a checkpoint to ONNX, calibrate it, store its weights smaller, and write it as C. Needs the extra "export"."""

@@ -1,4 +1,4 @@
-"""The C program in this process: compiled into a library, held against the ONNX file, and timed."""
+"""The C program, compiled into a library and called from Python: compared with the ONNX file, and timed."""
 
 import ctypes
 import os
@@ -26,7 +26,7 @@ ROUNDS, BLOCKS = 40, 50  # of the timing: both take turns so many times, so many
 
 
 class Compiled:
-    """A C program that hears one sound; `reset` starts another.
+    """A C program and the state of one sound; `reset` starts another.
 
     Raises
     ------
@@ -41,26 +41,27 @@ class Compiled:
             command = [*compiler, *flags, "-shared", "-fPIC", "-o", library, f"{folder}/speechrnn.c", "-lm"]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
-                said = (done.stderr.splitlines() or ["no reason given"])[0]
-                raise ModelError(f"{shlex.join(compiler)} can't compile the C program ({said}): nothing is written")
+                reason = (done.stderr.splitlines() or ["no reason given"])[0]
+                raise ModelError(f"{shlex.join(compiler)} can't compile the C program ({reason}): nothing is written")
             self.library = ctypes.CDLL(library)  # stays when the file goes
         self.state = ctypes.create_string_buffer(made.state_bytes)
         self._block, self._labels = card.block_length, len(card.labels)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard so far."""
+        """Set the state to that of a new sound."""
         self.library.speechrnn_init(self.state)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Probabilities [blocks, labels] of the next samples [blocks * block_length], float32 or int16."""
         block, labels = self._block, self._labels
         samples = np.ascontiguousarray(samples)
-        hear = self.library.speechrnn_process_int16 if samples.dtype == np.int16 else self.library.speechrnn_process
+        whole = samples.dtype == np.int16
+        process = self.library.speechrnn_process_int16 if whole else self.library.speechrnn_process
         probabilities = np.empty((len(samples) // block, labels), np.float32)
         source, target = samples.ctypes.data, probabilities.ctypes.data
         for i in range(len(probabilities)):
-            hear(
+            process(
                 self.state,
                 ctypes.c_void_p(source + i * block * samples.itemsize),
                 ctypes.c_void_p(target + i * labels * probabilities.itemsize),
@@ -77,14 +78,14 @@ def compiler() -> list[str] | None:
 
 
 def as_written(model: Model) -> Model:
-    """The model, computed as its graph says."""
+    """The model in a session without graph optimisation."""
     model = Model(model.content, name=model.name)
     model.session = session(model.content, as_written=True)
     return model
 
 
 def largest_difference(compiled: Compiled, model: Model, trials: int = 12, seed: int = 0) -> float:
-    """Of probabilities, between the C program and the ONNX file.
+    """The largest difference in probability between the C program and the ONNX file.
 
     Sound is noise and tones at random levels, with pauses of digital silence, 20 ms to 3 s, each from a fresh state.
     """
@@ -94,8 +95,8 @@ def largest_difference(compiled: Compiled, model: Model, trials: int = 12, seed:
         blocks = round(rng.uniform(*SECONDS) / model.card.block_seconds)
         tone = np.sin(np.arange(blocks * block) * rng.uniform(0.01, 3.0)) * 10.0 ** rng.uniform(-3.0, 0.0)
         noise = rng.standard_normal(blocks * block) * 10.0 ** rng.uniform(-5.0, -0.5)
-        heard = np.repeat(rng.random((2, blocks)) < 0.7, block, axis=1)  # each comes and goes
-        sound = (tone * heard[0] + noise * heard[1]).astype(np.float32)
+        audible = np.repeat(rng.random((2, blocks)) < 0.7, block, axis=1)  # each comes and goes
+        sound = (tone * audible[0] + noise * audible[1]).astype(np.float32)
         compiled.reset()
         difference = np.abs(compiled.process(sound) - model.stream().process(sound[None])[0]).max()
         worst = float(np.maximum(worst, difference))  # max() would lose NaN
@@ -109,9 +110,9 @@ def agreement(compiled: Compiled, model: Model, clips: Sequence[Clip]) -> tuple[
         sound = model.load_clip(clips[i].sound())
         expected = model.posteriors(sound)
         compiled.reset()
-        heard = compiled.process(np.pad(sound, (0, len(expected) * model.card.block_length - len(sound))))
-        same.append(model.decide(heard).label == model.decide(expected).label)
-        worst = float(np.maximum(worst, np.abs(heard - expected).max()))
+        found = compiled.process(np.pad(sound, (0, len(expected) * model.card.block_length - len(sound))))
+        same.append(model.decide(found).label == model.decide(expected).label)
+        worst = float(np.maximum(worst, np.abs(found - expected).max()))
     return float(np.mean(same)), worst
 
 

@@ -1,4 +1,4 @@
-"""Weights in, the text of the C program out: the sources in c/ joined, with the numbers as constant arrays."""
+"""The text of the C program of a model: the sources in c/ joined, with the weights as constant arrays."""
 
 import re
 import textwrap
@@ -22,11 +22,11 @@ TYPES = {"float32": "float", "int8": "int8_t", "uint8": "uint8_t"}
 
 COMMENTS = {
     "SPEECHRNN_SAMPLE_RATE": "/* Hz, mono */",
-    "SPEECHRNN_BLOCK": "/* samples that are heard at a time */",
+    "SPEECHRNN_BLOCK": "/* samples of a call of speechrnn_process */",
     "SPEECHRNN_WORDS": "/* labels that can be detected */",
     "SPEECHRNN_SMOOTHING": "/* blocks that are averaged */",
     "SPEECHRNN_REFRACTORY": "/* blocks, from that of a detection on, in which nothing else is detected */",
-    "SPEECHRNN_TAIL_BLOCKS": "/* of silence, to be heard when a sound has ended: a word is known a little later */",
+    "SPEECHRNN_TAIL_BLOCKS": "/* of zeros, to be processed when a sound has ended */",
 }
 USAGE = """\
     static speechrnn_state state;
@@ -38,7 +38,7 @@ USAGE = """\
         ... the next SPEECHRNN_BLOCK samples ...
         speechrnn_process(&state, samples, probabilities);
         if (speechrnn_decide(&state, probabilities, &detection))
-            ... speechrnn_labels[detection.label] was said ...
+            ... speechrnn_labels[detection.label] was detected ...
     }"""
 
 
@@ -288,7 +288,7 @@ def _heading(card: Card, precision: Precision, source: str, constants: int, stat
         " (by size, on a Cortex-M), besides expf, logf and tanhf of the C library. "
         f"RAM: {state} bytes in speechrnn_state, and less than {STACK_BYTES} bytes of stack. "
         "No malloc, no other state, no double precision.",
-        f"The network learnt from: {'; '.join(card.training_data) or 'not said'}.",
+        f"Trained on: {'; '.join(card.training_data) or 'unknown sound'}.",
         "The code is under the Apache License, version 2.0.",
     ]
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""An ONNX file of ours in, its weights as the C program wants them out, checked against the network of its card."""
+"""Read the weights of an ONNX file of ours for the C program, checked against the network of its card."""
 
 from dataclasses import dataclass
 

@@ -1,10 +1,10 @@
-"""Our ONNX file in, the same with honest numbers out.
+"""Calibrate an ONNX file of ours: class priors, a temperature, and a threshold for each word.
 
-First the probabilities: a label is made as much more likely as it is where a microphone listens, if asked. Then a
-temperature, fitted on validation clips, goes into the output layer, if it lowers the expected calibration error on
-speakers that it was not fitted on. Then the thresholds, which stand on these probabilities: one for each word, so that
-in the clean validation stream and in held-out speech and noise together there are no more false accepts per hour than
-wanted, and as few misses as this allows. All goes into the file, with the figures found.
+First the priors, if asked: most of what a microphone records is silence. Then a temperature, fitted on validation
+clips, goes into the output layer, if it lowers the expected calibration error on speakers that it was not fitted on.
+Then a threshold for each word, so that in the clean validation stream and in held-out speech and noise together there
+are no more false accepts per hour than wanted, and as few misses as this allows. All goes into the file, with the
+figures found.
 
 The stream of words counts among the sound without commands, for the other words and the noise in it: held-out speech
 and noise alone would let thresholds fall until every word that rhymes with a command is one.
@@ -26,7 +26,7 @@ from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip, evaluation_clips
 from speechrnn.evaluation.recordings import Recording
 from speechrnn.evaluation.scoring import Score
-from speechrnn.evaluation.validate import PARTITION, hear, word_stream
+from speechrnn.evaluation.validate import PARTITION, cache_all, held_out_recordings, word_stream
 from speechrnn.export import prior, temperature, thresholds
 from speechrnn.export.temperature import Fit
 from speechrnn.export.thresholds import Choice
@@ -43,9 +43,9 @@ def with_temperature(model: Model, proto: onnx.ModelProto, clips: Sequence[Clip]
     Raises
     ------
     InputError
-        if a clip or the model can't be used, or the new graph says something else than the fit
+        if a clip or the model can't be used, or the probabilities of the new graph differ from those of the fit
     """
-    posteriors = temperature.hear(model, clips)
+    posteriors = temperature.infer(model, clips)
     found = temperature.fit(model, clips, posteriors)
     chosen = found.temperature if found.helps else 1.0
     accuracy = float(np.mean(temperature.judge(model, clips, posteriors, chosen).right))
@@ -77,11 +77,11 @@ def with_thresholds(
     """The thresholds for a wanted rate of false accepts, or the given one; the streams run through the network once."""
     spotter = Spotter(model)
     with tempfile.TemporaryDirectory() as folder:
-        streams = hear(spotter, [word_stream(commands, model.labels, Path(folder))])
-    heard = [*streams, *hear(spotter, others)]
+        streams = cache_all(spotter, [word_stream(commands, model.labels, Path(folder))])
+    cached = [*streams, *cache_all(spotter, others)]
     if threshold is not None:
-        return thresholds.same(model.card, heard, threshold)
-    return thresholds.choose(model.card, heard, target, lowest)
+        return thresholds.same(model.card, cached, threshold)
+    return thresholds.choose(model.card, cached, target, lowest)
 
 
 def _calibration(found: Fit) -> dict[str, Any]:
@@ -95,9 +95,9 @@ def _calibration(found: Fit) -> dict[str, Any]:
 
 def _decision(choice: Choice, target: float | None) -> dict[str, Any]:
     def figures(score: Score) -> dict[str, Any]:
-        shares = {"missed_share": score.missed_share, "false_accepts_per_hour": score.false_accepts_per_hour}
+        shares = {"missed_share": score.miss_rate, "false_accepts_per_hour": score.false_accepts_per_hour}
         rounded = {key: None if value is None else round(value, 5) for key, value in shares.items()}
-        return rounded | {"wrong": score.wrong}
+        return rounded | {"wrong": score.substitutions}
 
     crossed = {} if choice.crossed is None else {"chosen_on_one_half_counted_on_the_other": figures(choice.crossed)}
     hours = {"hours": round(choice.score.hours, 3), "words": choice.score.words}
@@ -105,17 +105,9 @@ def _decision(choice: Choice, target: float | None) -> dict[str, Any]:
     return {**wanted, **hours, **figures(choice.score), **crossed}
 
 
-def known_priors(model: Model) -> dict[str, float]:
-    """How many times as likely labels were made before, as the card says; raises ModelError if those are no numbers."""
-    known = model.card.figures.get("priors", {})
-    if not isinstance(known, dict) or not all(isinstance(ratio, int | float) for ratio in known.values()):
-        raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
-    return known
-
-
 @dataclass(frozen=True)
 class Calibrated:
-    """The content of the new file, and what stands behind its numbers; no fit where no temperature was looked for."""
+    """The content of the new file, the choice of thresholds, and the fit of the temperature where there was one."""
 
     content: bytes
     choice: Choice
@@ -125,7 +117,7 @@ class Calibrated:
 def calibrated(
     model: Model,
     commands: Path,
-    others: Sequence[Recording],
+    others: Sequence[Path],
     *,
     priors: Mapping[str, float],
     fit_temperature: bool,
@@ -140,7 +132,7 @@ def calibrated(
     ----------
     model : Model
     commands : folder of clips, a folder for each word
-    others : recordings without a command
+    others : folders of recordings without a command, of which the held-out ones count
     priors : how many times as likely a label becomes
     fit_temperature : whether a temperature is looked for
     target : false accepts per hour, at most
@@ -152,7 +144,10 @@ def calibrated(
     InputError
         if the model or the sound can't be used, or no thresholds have so few false accepts
     """
-    before = known_priors(model)
+    before = model.card.figures.get("priors", {})
+    if not isinstance(before, dict) or not all(isinstance(ratio, int | float) for ratio in before.values()):
+        raise ModelError(f"{model.name}: its model card has priors that are no numbers: export the model again")
+    recordings = held_out_recordings(*others)
     proto, found = onnx.load_from_string(model.content), None
     for label, ratio in priors.items():
         prior.apply(proto, model.labels.index(label), ratio, model.name)
@@ -162,7 +157,7 @@ def calibrated(
         found, accuracy = with_temperature(model, proto, evaluation_clips(commands, model.labels, PARTITION))
     decided = _loaded(proto, model.name)
     decided.card = model.card.with_decision(**decision)
-    choice = with_thresholds(decided, commands, others, target, threshold, lowest)
+    choice = with_thresholds(decided, commands, recordings, target, threshold, lowest)
     figures = model.card.figures | {"decision": _decision(choice, target if threshold is None else None)}
     if priors:
         figures["priors"] = before | {label: before.get(label, 1.0) * ratio for label, ratio in priors.items()}

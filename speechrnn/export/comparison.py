@@ -1,4 +1,4 @@
-"""Several ONNX files of ours on the same sounds: do they hear the same?"""
+"""Compare ONNX files of ours on the same sounds: labels, probabilities and accuracy."""
 
 import os
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 IN_WHEEL, IN_CHECKOUT = (folder / "examples" for folder in (PACKAGE, PACKAGE.parent))
 EXAMPLES = IN_WHEEL if IN_WHEEL.is_dir() else IN_CHECKOUT
 LEVELS = (1.0, 0.3, 0.1)  # of the examples: as they are, and quieter by 10 and 20 dB
-NOISE_LEVELS = (0.0, 0.01, 0.1)  # standard deviation of what is heard without a word
+NOISE_LEVELS = (0.0, 0.01, 0.1)  # standard deviations of the noise, amplitudes of the tones
 
-Labelled = tuple[Clip | np.ndarray, str | None]  # a sound, and what is said in it where that is known
+Labelled = tuple[Clip | np.ndarray, str | None]  # a sound, and its label where that is known
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def labelled_sounds(model: Model, folder: Path | None = None, partition: str | N
 
 
 def compare(reference: Model, others: Sequence[Model], sounds: Sequence[Labelled]) -> list[Comparison]:
-    """What each of `others` makes of the sounds, against the reference; on all cores.
+    """Compare the labels and probabilities of each of `others` with those of `reference`, on all cores.
 
     A probability that is not a number is an error of infinity, and no clip then counts as the same.
 
@@ -73,7 +73,7 @@ def compare(reference: Model, others: Sequence[Model], sounds: Sequence[Labelled
         if one of the sounds can't be used
     """
 
-    def hear(labelled: Labelled) -> list[tuple[str, float]]:
+    def infer(labelled: Labelled) -> list[tuple[str, float]]:
         sound: Sound = labelled[0].sound() if isinstance(labelled[0], Clip) else labelled[0]
         samples = reference.load_clip(sound)
         rows = [model.posteriors(samples) for model in (reference, *others)]
@@ -84,14 +84,14 @@ def compare(reference: Model, others: Sequence[Model], sounds: Sequence[Labelled
         ]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        heard = list(with_progress(pool.map(hear, sounds), len(sounds)))
-    truth = [label for _, label in sounds]
+        found = list(with_progress(pool.map(infer, sounds), len(sounds)))
+    references = [label for _, label in sounds]
 
     def accuracy(labels: Sequence[str]) -> float | None:
-        known = [label == said for label, said in zip(labels, truth, strict=True) if said is not None]
+        known = [a == b for a, b in zip(labels, references, strict=True) if b is not None]
         return sum(known) / len(known) if known else None
 
-    [expected, *columns] = ([clip[i] for clip in heard] for i in range(1 + len(others)))
+    [expected, *columns] = ([clip[i] for clip in found] for i in range(1 + len(others)))
     labels = [label for label, _ in expected]
     made = []
     for column in columns:

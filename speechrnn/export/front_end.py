@@ -1,4 +1,4 @@
-"""The front end as ONNX nodes: sound in, power in mel bands out, the same numbers as `speechrnn.training.front_end`."""
+"""The front end as ONNX nodes: the power in mel bands, as `speechrnn.training.front_end` computes it."""
 
 import math
 
@@ -12,8 +12,8 @@ from speechrnn.training.front_end import FrontEnd
 MOST_COLUMNS = 16  # of the second step of the Fourier transform: more need larger matrices
 
 
-def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
-    """Power in mel bands [batch, 1, hops, n_mels] of the frames of `heard` [batch, tail_length + samples].
+def mel_power(graph: Graph, sound: str, front_end: FrontEnd) -> str:
+    """Power in mel bands [batch, 1, hops, n_mels] of the frames of `sound` [batch, tail_length + samples].
 
     The Fourier transform in two steps (Cooley and Tukey 1965), each a product with small matrices: n_fft = many * few,
     sample n = few * n1 + n2, frequency k = k1 + many * k2. First over n1, for k1 up to many / 2 (the rest is
@@ -26,7 +26,7 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     many, kept = c.n_fft // few, c.n_fft // few // 2 + 1
     frequencies = np.arange(kept)[:, None] + many * np.arange(few)  # [k1, k2]
 
-    frames = windowed_frames(graph, heard, front_end, few)
+    frames = windowed_frames(graph, sound, front_end, few)
     rows = graph.constants["windows"].shape[1]
     # The real part x and the imaginary part y of each k1, and x + y: [.., rows, few] -> [.., 3 * kept, few]
     cosine, sine = _turns(graph, np.arange(kept)[:, None, None], np.arange(rows), many, c.n_fft, "first")
@@ -63,8 +63,8 @@ def mel_power(graph: Graph, heard: str, front_end: FrontEnd) -> str:
     return graph.add("MatMul", [square, graph.reshape(both, [-1, c.n_mels], "mel_bands")], "mel_power")
 
 
-def windowed_frames(graph: Graph, heard: str, front_end: FrontEnd, columns: int, together: int = 2) -> str:
-    """Frames [batch, hops / n, n, rows, columns] of `heard` in double precision, times the window.
+def windowed_frames(graph: Graph, sound: str, front_end: FrontEnd, columns: int, together: int = 2) -> str:
+    """Frames [batch, hops / n, n, rows, columns] of `sound` in double precision, times the window.
 
     A frame is `rows * columns` samples one after the other; around the window stand zeros. Slices cost more than a few
     multiplications by zero, so n frames are taken from the same samples, with the window in n places: `together` of
@@ -75,7 +75,7 @@ def windowed_frames(graph: Graph, heard: str, front_end: FrontEnd, columns: int,
     step = per_piece * c.hop_length
     pieces = front_end.tail_length // step + 1
     skipped = (front_end.tail_length + c.hop_length - c.window_length) // columns  # rows older than the first window
-    table = graph.reshape(heard, [0, -1, 1, step // columns, columns], "steps")
+    table = graph.reshape(sound, [0, -1, 1, step // columns, columns], "steps")
     slices, last = [], np.iinfo(np.int64).max
     for i in range(pieces):
         bounds = [("start", [i, 0 if i else skipped]), ("end", [i - pieces + 1 or last, last]), ("axes", [1, 3])]

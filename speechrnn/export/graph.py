@@ -1,4 +1,4 @@
-"""A trained recognizer in, the same computation as an ONNX graph out, built node by node from its weights.
+"""Write a trained recognizer as an ONNX graph, node by node from its weights.
 
 No exporter stands between: the graph has only what is needed, its batch and time axes are free, and a new torch can't
 change it. `to_onnx` compares both before a file is written. Batch normalisation is folded into the convolutions.
@@ -67,9 +67,9 @@ def build(model: Recognizer) -> onnx.ModelProto:
 def _front_end(graph: Graph, model: Recognizer, norm: torch.nn.BatchNorm1d, tail: str) -> tuple[str, str]:
     """Normalised log-mel frames [batch, 1, hops, n_mels] and the next sound tail."""
     c, front_end = model.config.front_end, model.front_end
-    heard = graph.add("Concat", [tail, "audio"], "heard", axis=1)
-    next_tail = graph.last(heard, front_end.tail_length, 1, "next_audio_tail")
-    mel = mel_power(graph, heard, front_end)
+    sound = graph.add("Concat", [tail, "audio"], "heard", axis=1)  # the name stands in shipped files
+    next_tail = graph.last(sound, front_end.tail_length, 1, "next_audio_tail")
+    mel = mel_power(graph, sound, front_end)
     offset = graph.add("Add", [mel, graph.scalar(c.log_offset, "log_offset")], "mel_offset")
     log_mel = graph.add("Log", [offset], "log_mel")
     scale, bias = _affine(norm)
@@ -97,12 +97,11 @@ def _convolution(graph: Graph, layer: CausalConvolution, rows: str, tail: str, n
     flat = graph.add("Concat", [tail, fresh], f"{name}_flat", axis=1)
     next_tail = graph.last(flat, past * bands * channels, 1, f"{name}_next_tail")
     if channels == 1:
-        heard = graph.reshape(flat, [0, 1, -1, bands], f"{name}_heard")
+        out = graph.reshape(flat, [0, 1, -1, bands], f"{name}_heard")
     else:
-        heard = graph.reshape(flat, [0, -1, bands, channels], f"{name}_heard_channels_last")
-        heard = graph.add("Transpose", [heard], f"{name}_heard", perm=[0, 3, 1, 2])
+        out = graph.reshape(flat, [0, -1, bands, channels], f"{name}_heard_channels_last")
+        out = graph.add("Transpose", [out], f"{name}_heard", perm=[0, 3, 1, 2])
     scale, bias = _affine(layer.norm)
-    out = heard
     if isinstance(layer.depthwise, torch.nn.Conv2d):
         depthwise = graph.weight(layer.depthwise.weight, f"{name}_depthwise_weight")
         out = _conv2d(graph, layer.depthwise, [out, depthwise], f"{name}_depthwise")

@@ -1,4 +1,4 @@
-"""An ONNX graph in the making: nodes and constants by name."""
+"""Build an ONNX graph: nodes and constants by name."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +30,7 @@ class Graph:
         return self.constant(tensor.detach().double().numpy().astype(np.float32), name)
 
     def sparse_weight(self, tensor: torch.Tensor, name: str) -> str:
-        """A weight that is mostly zeros: the file holds the others and their places, the runtime puts them in once."""
+        """Store a tensor as indices and values; ScatterElements rebuilds it once, when constants are folded at load."""
         flat = tensor.flatten()
         places = flat.nonzero().flatten()
         zeros = self.add("ConstantOfShape", [self.constant([len(flat)], f"{name}_length")], f"{name}_zeros")

@@ -1,10 +1,8 @@
-"""A graph in, the same graph out, to which one label is more likely (or less) before it has heard anything.
+"""Change class priors: add log(new / old) to the output bias (Saerens, Latinne and Decaestecker 2002, equation 4).
 
 In training every label has its share of the clips; where a microphone listens, most of the day is silence. And a word
-with few clips, which are heard more often for it, is believed less than it should be of new speakers. A classifier
-that has learnt with one share of a label meets another by the ratio of both: its probability, times that ratio, all
-made to sum to 1 again (Saerens, Latinne and Decaestecker 2002, Adjusting the Outputs of a Classifier to New a Priori
-Probabilities, equation 4). In front of a softmax that is a sum: the logarithm of the ratio is added to the bias.
+with few clips, which are repeated more often, gets too low a posterior with new speakers. Posteriors are multiplied by
+the ratio of the new prior to that of training and normalised; before a softmax, that is a sum of logarithms.
 """
 
 import math
@@ -17,7 +15,7 @@ from speechrnn.export.temperature import output_layer
 
 
 def apply(proto: onnx.ModelProto, label: int, ratio: float, source: str) -> None:
-    """Make label number `label` of a graph of ours `ratio` (> 0) times as likely, in place.
+    """Multiply the prior of label number `label` by `ratio` (> 0), in the output layer of a graph of ours, in place.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Our ONNX file in, the same graph with smaller weights out.
+"""Store the weights of an ONNX file of ours as int8 or float16; the computation stays in float32.
 
 Inputs, outputs, state and card stay what they are. Weight `X` of the network is stored as `X_int8` and `X_scale`, one
 scale for each output channel, and a Cast and a Mul in front give `X = X_int8 * X_scale` back; as float16 it is
@@ -141,7 +141,7 @@ def exports(
 
 
 def _figures(card: Card, kind: Weights, comparison: Comparison, clips: bool, partition: str | None) -> dict:
-    """What is known of the file itself; what was measured on the file that it comes from stands under `float32`."""
+    """Figures of the new file; those measured on the file that it comes from stand under `float32`."""
     own = {key: value for key, value in card.figures.items() if key == "parameters"}
     own |= {
         "weights": kind.value,

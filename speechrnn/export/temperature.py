@@ -1,7 +1,7 @@
-"""Validation clips in, the temperature that makes their probabilities come true out, and a graph that has it.
+"""Temperature scaling (Guo et al. 2017, arXiv:1706.04599): fit the temperature, and divide the output layer by it.
 
-Temperature scaling (Guo et al. 2017, arXiv:1706.04599): all logits are divided by one number, which is the one of the
-least negative log-likelihood on labelled clips. The output layer is linear, so its weight and bias are divided.
+All logits are divided by the number with the least negative log-likelihood on labelled clips. The output layer is
+linear, so its weight and bias are divided.
 """
 
 import os
@@ -57,20 +57,20 @@ class Fit:
         return self.after.error < self.before.error
 
 
-def hear(model: Model, clips: Sequence[Clip]) -> list[np.ndarray]:
+def infer(model: Model, clips: Sequence[Clip]) -> list[np.ndarray]:
     """Posteriors [blocks, labels] of each clip, on all cores; raises AudioError if one can't be used."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        heard = pool.map(lambda clip: model.posteriors(model.load_clip(clip.sound())), clips)
-        return list(with_progress(heard, len(clips)))
+        posteriors = pool.map(lambda clip: model.posteriors(model.load_clip(clip.sound())), clips)
+        return list(with_progress(posteriors, len(clips)))
 
 
 def judge(model: Model, clips: Sequence[Clip], posteriors: Sequence[np.ndarray], temperature: float = 1.0) -> Judged:
-    """What the model says of the clips by their posteriors, with its logits divided by `temperature`."""
-    heard = [model.decide(tempered(rows, temperature)) for rows in posteriors]
-    likelihoods = [max(said.posterior[clip.label], LEAST) for clip, said in zip(clips, heard, strict=True)]
+    """Decide on the label of each clip by its posteriors, with all logits divided by `temperature`."""
+    found = [model.decide(tempered(rows, temperature)) for rows in posteriors]
+    likelihoods = [max(result.posterior[clip.label], LEAST) for clip, result in zip(clips, found, strict=True)]
     return Judged(
-        tuple(said.probability for said in heard),
-        tuple(said.label == clip.label for clip, said in zip(clips, heard, strict=True)),
+        tuple(result.probability for result in found),
+        tuple(result.label == clip.label for clip, result in zip(clips, found, strict=True)),
         float(-np.log(likelihoods).mean()),
     )
 

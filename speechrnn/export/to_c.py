@@ -1,4 +1,4 @@
-"""An ONNX file in, a C program without dependencies out.
+"""Write an ONNX file of ours as a C program without dependencies.
 
 Where there is a C compiler, the program is compiled and held against the ONNX file before it is written; with int8
 weights, against the file that `speechrnn.export.quantize` makes of it.
@@ -23,7 +23,7 @@ FILES = ("speechrnn.h", "speechrnn.c", "main.c")
 
 
 def check_folder(folder: Path, overwrite: bool, model: Path | None) -> None:
-    """Before the work, not after it: can it be made, or is it there? Are its files to be replaced, and not read?"""
+    """Refuse, before the work, a folder that can't be made or holds files that may not be replaced."""
     if os.path.exists(folder) and not os.path.isdir(folder):  # which, unlike pathlib, take a name that is too long
         raise InputError(f"OUT {folder}: is a file: name a folder")
     if not folder.parent.is_dir():
@@ -46,7 +46,7 @@ def with_weights(model: Model, precision: Precision) -> Model:
 
 
 def compare(compiled: c_compiled.Compiled, model: Model, name: str, clips: Path | None) -> Iterator[str]:
-    """What the C program has in common with the ONNX file, in words; `name` is what to call the file.
+    """Compare the C program with the ONNX file, called `name`; yields lines of text with the differences.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A checkpoint in, one ONNX file with its model card out.
+"""Export a checkpoint to one ONNX file with its model card.
 
 Before the file is written, the graph must agree with torch on random lengths, batch sizes and splits into blocks.
 """

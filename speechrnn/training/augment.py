@@ -9,7 +9,7 @@ import torchaudio
 from torch import Tensor, nn
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.endpoints import word_endpoints
 from speechrnn.level import QUIETEST, db_to_amplitude, loudest_rms, rms, scale_to_snr
 from speechrnn.training.config import AugmentConfig, FrontEndConfig
 
@@ -154,7 +154,7 @@ class Augment:
         out = sounds.clone()
         time = torch.arange(sounds.shape[1]) / SAMPLE_RATE
         for row in np.flatnonzero(rng.random(len(sounds)) < self.config.gate_probability):
-            start, end = word_extent(sounds[row].numpy())
+            start, end = word_endpoints(sounds[row].numpy())
             opens, closes = start - rng.uniform(0.0, GATE_SECONDS), end + rng.uniform(0.0, GATE_SECONDS)
             out[row] *= (torch.minimum(time - opens, closes - time) / GATE_FADE_SECONDS).clamp(0.0, 1.0)
         return out

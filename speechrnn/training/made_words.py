@@ -3,7 +3,7 @@
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
-from speechrnn.evaluation.endpoints import loudest, word_extent
+from speechrnn.evaluation.endpoints import loudest, word_endpoints
 from speechrnn.level import rms
 from speechrnn.training.made_noise import shaped
 
@@ -20,7 +20,7 @@ def extended(rng: np.random.Generator, word: np.ndarray, other: np.ndarray) -> n
     "be" and "yes" make "beyes": the network must listen to the whole of a word. Both [samples] at 16 kHz, and so is
     what comes out, as long as `word`.
     """
-    start, end = (int(t * SAMPLE_RATE) for t in word_extent(word))
+    start, end = (int(t * SAMPLE_RATE) for t in word_endpoints(word))
     fragment = loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
     fragment = fragment * (rms(word[start:end]) / max(rms(fragment), 1e-5) * rng.uniform(0.5, 1.2))
     lost = int(rng.uniform(0.0, 0.4) * (end - start))

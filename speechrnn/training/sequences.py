@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.evaluation import corpus
-from speechrnn.evaluation.endpoints import word_extent
+from speechrnn.evaluation.endpoints import word_endpoints
 from speechrnn.level import db_to_amplitude
 from speechrnn.training.augment import Augment, loudest_tenth
 from speechrnn.training.config import StreamConfig
@@ -125,7 +125,7 @@ class Sequences:
             return []
         stacked = self.augment.gate(rng, torch.from_numpy(np.stack(sounds)))
         changed = self.augment.change_speed(rng, stacked).numpy()
-        return [(label, sound, *word_extent(sound)) for label, sound in zip(labels, changed, strict=True)]
+        return [(label, sound, *word_endpoints(sound)) for label, sound in zip(labels, changed, strict=True)]
 
     def _speech(self, rng: np.random.Generator, canvas: np.ndarray) -> None:
         """Running speech; in half of the rows it starts or stops somewhere."""

@@ -1,4 +1,4 @@
-// The page: its buttons and its sounds on one side, the recognizer and what it hears on the other.
+// The page: its buttons and its sounds on one side, the recognizer and the sound being processed on the other.
 
 import { Hearing } from "./hearing.js";
 import { LogMel } from "./log_mel.js";
@@ -20,7 +20,7 @@ const nearMisses = new NearMissList($("near-misses"), $("close"));
 const level = new LevelMeter($("level"));
 let threshold = Number(new URLSearchParams(location.search).get("threshold")) || undefined;
 let recognizer, bars, spectrogram, logMel; // once the model is loaded
-let hearing; // of the sound that is heard now, or was last
+let hearing; // of the sound that is processed now, or was last
 let microphone; // while it is listened to
 
 function setState(state, status) { // loading, ready, opening, listening, spotting, failed
@@ -50,7 +50,7 @@ async function load() {
   requestAnimationFrame(draw);
 }
 
-/** Fresh ears and a clean picture for a new sound. */
+/** A new stream and a clean picture for a new sound. */
 function startHearing(seconds) {
   hearing = new Hearing(recognizer, threshold);
   logMel.reset();
@@ -60,8 +60,8 @@ function startHearing(seconds) {
   setTrouble("");
 }
 
-/** Samples at the model's rate: heard, drawn, and what is detected in them shown. */
-async function hear(samples) {
+/** Samples at the model's rate: processed and drawn, with the words detected in them. */
+async function process(samples) {
   const { sample_rate: rate, block_length: block } = recognizer.card;
   level.add(samples, rate);
   spectrogram.add(logMel.process(samples));
@@ -73,7 +73,7 @@ async function hear(samples) {
 
 function show(found) {
   detections.update();
-  bars.hear(hearing.highest, hearing.spotter.seconds);
+  bars.add(hearing.highest, hearing.spotter.seconds);
   for (const missed of hearing.nearMisses) nearMisses.add(missed);
   for (const detection of found) {
     detections.add(detection);
@@ -104,7 +104,7 @@ async function listen() {
   const onSamples = (samples) => {
     if (waiting > MOST_WAITING * rate) return setTrouble(TOO_SLOW);
     waiting += samples.length;
-    last = last.then(() => hear(samples)).finally(() => { waiting -= samples.length; });
+    last = last.then(() => process(samples)).finally(() => { waiting -= samples.length; });
   };
   const opened = new Microphone(rate, onSamples, setTrouble, (message) => stop().then(() => setTrouble(message)));
   try {
@@ -147,11 +147,11 @@ async function spot(file) {
   startHearing(Math.min(Math.max(seconds, LIVE_SECONDS), MOST_SECONDS));
   clear();
   for (let start = 0; start < samples.length; start += rate) {
-    await hear(resampler.process(samples.subarray(start, start + rate)));
+    await process(resampler.process(samples.subarray(start, start + rate)));
     $("status").textContent = `${file.name}: ${Math.round((100 * start) / samples.length)} %`;
     await new Promise((resolve) => setTimeout(resolve)); // the page may draw, and answer
   }
-  await hear(resampler.finish());
+  await process(resampler.finish());
   show(await hearing.finish());
   level.reset();
   const count = $("detections").children.length;

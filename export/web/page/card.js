@@ -1,4 +1,4 @@
-// The bytes of an ONNX file flow in; its model card flows out: labels, words, sizes, and the settings of the decision.
+// Read the model card of an ONNX file: labels, words, sizes, and the settings of the decision.
 //
 // An ONNX file is one protobuf message. Its wire format (https://protobuf.dev/programming-guides/encoding) needs no
 // schema to be walked: each field is a key (number and wire type) and a value whose length the wire type tells. The

@@ -1,4 +1,4 @@
-// Sound at 16 kHz flows in, detections flow out: a stream of the network, and the spotter that decides on its
+// A stream of the network over sound at 16 kHz, and the spotter that decides on its
 // posteriors.
 
 import { Spotter } from "./spotter.js";
@@ -30,7 +30,7 @@ export class Hearing {
     return detections;
   }
 
-  /** The sound has ended: hear it out. */
+  /** The sound has ended: process the tail. */
   async finish() {
     const detections = await this.process(this.stream.ending());
     this.spotter.finish();

@@ -1,4 +1,4 @@
-// Sound flows in piece by piece; log-mel frames flow out, for the eye: the parameters are those of the model's front
+// Compute log-mel frames of sound piece by piece, for the picture: the parameters are those of the model's front
 // end, but the network makes its own in the graph.
 
 const LN10 = Math.log(10);
@@ -24,14 +24,14 @@ export class LogMel {
 
   /** The next samples (Float32Array) -> frames that they complete, each a Float32Array [n_mels] in dB. */
   process(samples) {
-    const heard = new Float32Array(this.rest.length + samples.length), frames = [];
-    heard.set(this.rest);
-    heard.set(samples, this.rest.length);
+    const sound = new Float32Array(this.rest.length + samples.length), frames = [];
+    sound.set(this.rest);
+    sound.set(samples, this.rest.length);
     let start = 0;
-    for (; start + this.length <= heard.length; start += this.hop) {
-      frames.push(this.#frame(heard.subarray(start, start + this.length)));
+    for (; start + this.length <= sound.length; start += this.hop) {
+      frames.push(this.#frame(sound.subarray(start, start + this.length)));
     }
-    this.rest = heard.slice(start);
+    this.rest = sound.slice(start);
     return frames;
   }
 

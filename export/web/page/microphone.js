@@ -1,4 +1,4 @@
-// A microphone flows in, at whatever rate it has; float32 mono at 16 kHz flows out, piece by piece.
+// Read a microphone of any sample rate, as pieces of float32 mono at 16 kHz.
 //
 // The context runs at the machine's own rate and `Resampler` does the rest: not every browser lets a context run at
 // 16 kHz beside a microphone of another rate, and those that do resample with a filter that swallows part of the band.
@@ -55,7 +55,7 @@ export class Microphone {
     }
     this.resampler = new Resampler(this.context.sampleRate, this.sampleRate);
     this.zeros = 0; // seconds since a sample was anything else
-    this.heard = false; // any such sample at all
+    this.sounded = false; // any such sample at all
     const capture = new AudioWorkletNode(this.context, "capture");
     capture.port.onmessage = ({ data }) => this.#receive(data);
     this.context.createMediaStreamSource(this.media).connect(capture);
@@ -73,7 +73,7 @@ export class Microphone {
   async close() {
     clearTimeout(this.watchdog);
     const { media, context } = this;
-    this.media = this.context = undefined; // nothing is closed twice, and what is under way isn't heard any more
+    this.media = this.context = undefined; // nothing is closed twice, and what is under way is dropped
     for (const track of media?.getTracks() ?? []) track.stop();
     await context?.close();
   }
@@ -82,9 +82,9 @@ export class Microphone {
     if (!this.media) return; // a piece that was under way
     this.#watch();
     const sounds = samples.some((sample) => sample !== 0);
-    this.heard ||= sounds;
+    this.sounded ||= sounds;
     this.zeros = sounds ? 0 : this.zeros + samples.length / this.context.sampleRate;
-    this.#report(this.zeros >= (this.heard ? MUTED_SECONDS : SILENT_SECONDS) ? SILENT : "");
+    this.#report(this.zeros >= (this.sounded ? MUTED_SECONDS : SILENT_SECONDS) ? SILENT : "");
     this.onSamples(this.resampler.process(samples));
   }
 

@@ -1,5 +1,5 @@
-// Smoothed posteriors flow in, near misses flow out: words that came close to their thresholds and were not detected,
-// as speechrnn/near_misses.py tells them.
+// Find near misses in smoothed posteriors: words that came close to their thresholds and were not detected,
+// as speechrnn/near_misses.py does.
 
 const NEAR = 0.7; // share of its threshold from which a word is close
 const GONE = 0.5; // share of it below which the word is over

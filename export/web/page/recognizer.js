@@ -1,4 +1,4 @@
-// An ONNX file and its card; sound at 16 kHz flows in, posteriors flow out. onnxruntime-web runs the graph, as WASM.
+// An ONNX file, its card, and inference from sound at 16 kHz to posteriors. onnxruntime-web runs the graph, as WASM.
 
 import * as runtime from "./runtime/ort.wasm.min.mjs";
 import { ModelError, endingLength, readCard } from "./card.js";
@@ -34,7 +34,7 @@ export class Recognizer {
     this.session = session;
   }
 
-  /** A fresh ear. */
+  /** A stream for a new sound. */
   stream() {
     return new Stream(this.card, this.session);
   }
@@ -44,7 +44,7 @@ function shape(metadata, name) {
   return metadata.find((value) => value.name === name)?.shape;
 }
 
-/** The network's ear on one sound: the state is carried from block to block. One call of `process` at a time. */
+/** Inference on one sound: the state is carried from block to block. One call of `process` at a time. */
 class Stream {
   constructor(card, session) {
     this.card = card;
@@ -55,13 +55,13 @@ class Stream {
 
   /** The next samples (Float32Array, any number) -> pieces of posteriors, each Float32Array [blocks * labels]. */
   async *process(samples) {
-    const heard = new Float32Array(this.rest.length + samples.length), block = this.card.block_length;
-    heard.set(this.rest);
-    heard.set(samples, this.rest.length);
-    const whole = heard.length - (heard.length % block);
-    this.rest = heard.slice(whole);
+    const sound = new Float32Array(this.rest.length + samples.length), block = this.card.block_length;
+    sound.set(this.rest);
+    sound.set(samples, this.rest.length);
+    const whole = sound.length - (sound.length % block);
+    this.rest = sound.slice(whole);
     for (let start = 0; start < whole; start += PIECE_BLOCKS * block) {
-      yield await this.#run(heard.slice(start, Math.min(start + PIECE_BLOCKS * block, whole)));
+      yield await this.#run(sound.slice(start, Math.min(start + PIECE_BLOCKS * block, whole)));
     }
   }
 

@@ -1,4 +1,4 @@
-// Sound at any rate flows in piece by piece; the same sound at another rate flows out, however it was cut.
+// Resample sound piece by piece; where it is cut makes no difference.
 //
 // Output sample m lies at time m / outputRate, between input samples. Its value is the input under a low-pass filter
 // centred there: a sinc of limited length (Kaiser window), as in Smith, "Digital Audio Resampling",
@@ -45,22 +45,22 @@ export class Resampler {
   }
 
   #convolve(samples, end) {
-    const heard = new Float32Array(this.samples.length + samples.length);
-    heard.set(this.samples);
-    heard.set(samples, this.samples.length);
+    const sound = new Float32Array(this.samples.length + samples.length);
+    sound.set(this.samples);
+    sound.set(samples, this.samples.length);
     const output = [], taps = 2 * this.half;
     let start = 0;
     for (; this.next < end; this.next++) {
       const place = this.next * this.down, before = Math.floor(place / this.up);
       start = before - this.half + 1 - this.first;
-      if (start + taps > heard.length) break;
+      if (start + taps > sound.length) break;
       const weights = this.#weights(place % this.up);
       let sum = 0;
-      for (let i = 0; i < taps; i++) sum += weights[i] * heard[start + i];
+      for (let i = 0; i < taps; i++) sum += weights[i] * sound[start + i];
       output.push(sum);
     }
-    const used = Math.min(Math.max(start, 0), heard.length);
-    this.samples = heard.slice(used);
+    const used = Math.min(Math.max(start, 0), sound.length);
+    this.samples = sound.slice(used);
     this.first += used;
     return Float32Array.from(output);
   }

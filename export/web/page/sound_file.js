@@ -1,4 +1,4 @@
-// A sound file flows in (whatever the browser can decode); float32 mono at its own rate flows out.
+// Decode a sound file, of any format that the browser knows, to float32 mono at its own rate.
 //
 // decodeAudioData resamples to the rate of its context, and browsers do that with filters that swallow the upper part
 // of the band. So the context is opened at the file's own rate, read from its header, and `Resampler` does the rest.

@@ -1,4 +1,4 @@
-// Log-mel frames flow in; a picture that scrolls from right to left flows out, with the words where they were detected.
+// Draw log-mel frames as a picture that scrolls from right to left, with the words where they were detected.
 
 const QUIET_DB = -42, LOUD_DB = 26; // what the two ends of the colours stand for
 const STOPS = { // from quiet to loud

@@ -1,4 +1,4 @@
-// Posteriors flow in, detections flow out: the decision of speechrnn/decision.py with the card's settings.
+// Turn posteriors into detections: the decision of speechrnn/decision.py with the card's settings.
 //
 // A word is detected in the block where its smoothed posterior reaches its threshold. It can fire again when the
 // posterior has fallen below `hysteresis` times the threshold; for `refractory_seconds` after a detection nothing fires.

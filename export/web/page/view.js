@@ -33,7 +33,7 @@ export class WordBars {
   }
 
   /** The highest posterior of each word in the next sound, which ends at `seconds`. */
-  hear(highest, seconds) {
+  add(highest, seconds) {
     this.peaks = this.peaks.map((peak, i) => {
       const old = seconds - peak.seconds > HOLD_SECONDS;
       return highest[i] >= peak.value || old ? { value: highest[i], seconds } : peak;
@@ -97,7 +97,7 @@ export class LevelMeter {
   }
 }
 
-/** The words heard so far, the latest on top; read out by screen readers as they come. */
+/** The words detected so far, the latest on top; read out by screen readers as they come. */
 export class DetectionList {
   constructor(list, empty) {
     Object.assign(this, { list, empty });

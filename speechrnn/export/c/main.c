@@ -16,7 +16,7 @@
 
 static speechrnn_state state; /* not on the stack, which may be small */
 
-/* Files that begin so aren't raw sound, and would be heard as noise. */
+/* Files that begin so aren't raw sound, and would be taken for noise. */
 static const struct { unsigned char length; const char *bytes, *name; } headers[] = {
     {4, "RIFF", "a WAV file"}, {4, "RF64", "a WAV file"}, {4, "RIFX", "a WAV file"}, {4, "BW64", "a WAV file"},
     {4, "riff", "a W64 file"}, {4, "FORM", "an AIFF file"}, {4, ".snd", "an AU file"}, {4, "caff", "a CAF file"},
@@ -24,7 +24,7 @@ static const struct { unsigned char length; const char *bytes, *name; } headers[
     {3, "\x1f\x8b\x08", "gzip"}
 };
 
-static void hear(const int16_t *samples)
+static void process(const int16_t *samples)
 {
     float probabilities[SPEECHRNN_LABELS];
     speechrnn_detection detection;
@@ -70,16 +70,16 @@ int main(int count, char **arguments)
             samples[i] = (int16_t)(value < 32768 ? value : value - 65536);
         }
         if (got >= 2)
-            hear(samples);
+            process(samples);
     } while (got == sizeof bytes);
     if (ferror(stdin)) {
         perror("spot: stdin");
         return 1;
     }
 
-    /* A word at the very end is known a little later: hear it out. */
+    /* A word at the very end is detected a little later: the tail of silence. */
     memset(samples, 0, sizeof samples);
     for (int block = 0; block < SPEECHRNN_TAIL_BLOCKS; block++)
-        hear(samples);
+        process(samples);
     return 0;
 }

@@ -15,7 +15,7 @@ static void softmax(float *values, int count)
 }
 
 /* The network, once the new samples stand at the end of state->sound. */
-static void hear(speechrnn_state *state, float *probabilities)
+static void run_network(speechrnn_state *state, float *probabilities)
 {
     const int hops = SPEECHRNN_BLOCK / SPEECHRNN_HOP;
     float *row = state->scratch.network.last_row, *features = state->scratch.network.features;
@@ -46,7 +46,7 @@ static void hear(speechrnn_state *state, float *probabilities)
 void speechrnn_process(speechrnn_state *state, const float *samples, float *probabilities)
 {
     memcpy(state->sound + SPEECHRNN_SOUND - SPEECHRNN_BLOCK, samples, SPEECHRNN_BLOCK * sizeof *samples);
-    hear(state, probabilities);
+    run_network(state, probabilities);
 }
 
 void speechrnn_process_int16(speechrnn_state *state, const int16_t *samples, float *probabilities)
@@ -55,5 +55,5 @@ void speechrnn_process_int16(speechrnn_state *state, const int16_t *samples, flo
 
     for (int i = 0; i < SPEECHRNN_BLOCK; i++)
         fresh[i] = (float)samples[i] / 32768.0f;
-    hear(state, probabilities);
+    run_network(state, probabilities);
 }

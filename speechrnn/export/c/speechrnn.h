@@ -13,7 +13,7 @@ extern "C" {
 /* Sizes of what is inside. */
 /* @sizes@ */
 
-/* Everything that changes while a sound is heard. Fill it with speechrnn_init; one for each sound. */
+/* Everything that changes while a sound is processed. Fill it with speechrnn_init; one for each sound. */
 typedef struct {
     /* What the network remembers: the end of the sound, the rows that each convolution looks back on, and the
      * recurrent state. */
@@ -46,8 +46,8 @@ typedef struct {
     } scratch;
 } speechrnn_state;
 
-/* A word that was heard. It is told at once, in the block that reached its threshold, while the word may still go on:
- * `probability` is what reached it. How sure the network then becomes, the peak, is the highest smoothed[label] of the
+/* A word that was detected, in the block that reached its threshold, while the word may still go on:
+ * `probability` is what reached it. The peak that the probability then reaches is the highest smoothed[label] of the
  * state in SPEECHRNN_REFRACTORY blocks, this one and those that follow. */
 typedef struct {
     int label;         /* its place in speechrnn_labels */
@@ -58,17 +58,17 @@ typedef struct {
 /* The names of the columns of `probabilities`. */
 extern const char *const speechrnn_labels[SPEECHRNN_LABELS];
 
-/* A fresh start: nothing has been heard. */
+/* Set the state to that of a new sound. */
 void speechrnn_init(speechrnn_state *state);
 
-/* Hears the next SPEECHRNN_BLOCK samples (16 kHz mono, full scale 1.0) and gives the probability of each label at the
+/* Processes the next SPEECHRNN_BLOCK samples (16 kHz mono, full scale 1.0) and gives the probability of each label at the
  * end of them. Samples must be finite: one that is not would stay in the state. */
 void speechrnn_process(speechrnn_state *state, const float *samples, float *probabilities);
 
 /* The same for 16-bit samples, as a microphone gives them. */
 void speechrnn_process_int16(speechrnn_state *state, const int16_t *samples, float *probabilities);
 
-/* Decides after each block, from its probabilities: 1 if a word was detected and is told in `detection`, else 0. */
+/* Decides after each block, from its probabilities: 1 if a word was detected, which `detection` then names, else 0. */
 int speechrnn_decide(speechrnn_state *state, const float *probabilities, speechrnn_detection *detection);
 
 #ifdef __cplusplus
