@@ -1,4 +1,4 @@
-"""`speechrnn evaluate`: how often is the model right on labelled clips?"""
+"""`speechrnn evaluate`: accuracy on labelled clips."""
 
 import json
 import sys

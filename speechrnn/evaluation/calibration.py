@@ -1,4 +1,4 @@
-"""Probabilities and whether they were right in, how far they can be believed out.
+"""Calibration: how well the probabilities of labels agree with the share of them that is right.
 
 Of the clips that are labelled with a probability of 0.9, nine in ten should be right. Guo et al. 2017, On Calibration
 of Modern Neural Networks (arXiv:1706.04599), is the source of the measure and of the remedy: one temperature, by which

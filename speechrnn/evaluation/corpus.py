@@ -1,4 +1,4 @@
-"""Which sound stands for which label: folders in, lists of clips out. Numpy only, so `speechrnn evaluate` can use it.
+"""Lists of labelled clips, from folders of sound.
 
 The layout is that of Speech Commands: a folder for each word, `_background_noise_` beside them. The clips of a
 partition are those of its speakers, by the folder's own lists where it carries them, by the published rule where not.
@@ -112,7 +112,7 @@ def noise_recordings(folder: Path) -> list[Path]:
 def silence_clips(recordings: Sequence[Path], count: int, seed: int, part: str | None) -> list[Clip]:
     """Cuts of one second at levels over 30 dB, one in ten of them digital silence.
 
-    Of the validation partition: from the end of each recording, which training never hears.
+    Of the validation partition: from the end of each recording, which is held out from training.
     """
     rng = np.random.default_rng(seed)
     clips = []

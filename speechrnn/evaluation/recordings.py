@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound file and what is said in it, in seconds from its start."""
+    """A sound file and its reference labels, in seconds from its start."""
 
     path: Path
     labels: tuple[Label, ...] = ()
@@ -31,7 +31,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class IntervalAccuracy:
-    """Of clips in a stream: how many get their label within it, and how many when cut out and heard by themselves."""
+    """How many clips of a stream get their label within it, and how many when they are cut out of it."""
 
     clips: int = 0
     in_stream: int = 0
@@ -140,7 +140,7 @@ def _rows_of(card: "Card", start: float, end: float) -> slice:
 
 
 def total_seconds(recordings: Sequence[Recording]) -> float | None:
-    """By the headers; None where one can't be read or leaves it open (what is wrong with it is said later)."""
+    """By the headers; None where one can't be read or leaves it open (reading it raises the error)."""
     lengths = [audio.seconds_of(recording.path) for recording in recordings]
     known = [length for length in lengths if length is not None]
     return sum(known) if len(known) == len(lengths) else None

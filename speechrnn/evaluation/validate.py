@@ -1,10 +1,9 @@
 """All figures that a model is chosen by, on sound that it was not trained on.
 
-Clips: accuracy on the validation speakers of Speech Commands, and how far the probabilities can be believed (expected
-calibration error). Open set: other words from a set that training never reads, and those of other sets that are kept
-away from it, are to be `_unknown_`; noise and music that training never hears are to be `_silence_`. Streams: those of
-`speechrnn.evaluation.streams`, clean, noisy and with a faint hiss in the gaps, and speech and noise that is held out
-from training, as `speechrnn score` counts in them.
+Clips: accuracy on the validation speakers of Speech Commands, and expected calibration error. Open set: words of a set
+that training never reads, and held-out words of other sets, are to be `_unknown_`; noise and music that training never
+reads are to be `_silence_`. Streams: those of `speechrnn.evaluation.streams`, clean, noisy and with a faint hiss in the
+gaps, and held-out speech and noise, with the counts of `speechrnn score`.
 """
 
 import tempfile
@@ -29,7 +28,7 @@ from speechrnn.progress import SoundProgress, with_progress
 from speechrnn.spotter import Spotter
 
 PARTITION = "validation"
-NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is heard
+NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is taken
 NOISY = 10.0  # dB, words above the noise of the noisy stream
 HISS = -60.0  # dB below full scale, in the gaps of the hissing stream
 
