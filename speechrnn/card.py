@@ -157,7 +157,7 @@ def from_json(text: str, source: str) -> Card:
 
 
 def check(card: Card, source: str) -> None:
-    """A card that is about to be written: would it be read?
+    """See that a card that is about to be written would be read.
 
     Raises
     ------

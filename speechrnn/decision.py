@@ -41,7 +41,12 @@ class Detection:
 
 
 def smooth(posteriors: np.ndarray, blocks: int) -> np.ndarray:
-    """Mean of each row [rows, labels] and the `blocks - 1` before it: [rows - blocks + 1, labels]."""
+    """Moving average over time: mean of each row [rows, labels] and the `blocks - 1` before it.
+
+    Returns
+    -------
+    np.ndarray [shape=(rows - blocks + 1, labels), dtype=float64]
+    """
     windows = np.lib.stride_tricks.sliding_window_view(posteriors, blocks, axis=0)
     return windows.mean(axis=-1, dtype=np.float64)
 
@@ -56,7 +61,7 @@ def clearest(posteriors: np.ndarray, labels: Iterable[str], blocks: int) -> np.n
 def classify(card: Card, posteriors: np.ndarray) -> Classification:
     """The label of a clip, from its posteriors [blocks, labels], those of the tail among them.
 
-    It is the most probable label where the smoothed posterior of a label other than silence is highest.
+    It is the most probable label where the smoothed posterior of a label other than silence is highest (`clearest`).
     """
     smoothed = clearest(posteriors, card.labels, card.smoothing_blocks)
     order = np.argsort(-smoothed, kind="stable")

@@ -50,6 +50,17 @@ class Headerless(NamedTuple):
 def open_feed(
     source: str | None, device: str | None, raw: Headerless, channel: Channel, realtime: bool
 ) -> Iterator[Feed]:
+    """The feed that the options ask for.
+
+    Parameters
+    ----------
+    source : path of a sound file, - for stdin, or None for a microphone
+    device : part of the name or number of the microphone, or None for the default
+    raw : layout of raw PCM on stdin
+    channel : int from 1, "mean" or "loudest"
+    realtime : bool
+        whether a file comes at the pace of a microphone
+    """
     if source == "-":
         from speechrnn import pipes
         from speechrnn.cli.stdin import stdin

@@ -68,9 +68,19 @@ def expected_calibration_error(probabilities: Sequence[float], right: Sequence[b
 
 
 def tempered(posteriors: np.ndarray, temperature: float) -> np.ndarray:
-    """What the softmax gives when its logits are divided by `temperature` (> 0): float64 of the same shape.
+    """The softmax of logits that are divided by a temperature (Guo et al. 2017, section 4.2).
 
-    A softmax forgets only what all its logits have in common, so its logarithm stands for them.
+    The logarithm of a softmax is its logits but for a constant, and the constant cancels.
+
+    Parameters
+    ----------
+    posteriors : array [..., labels]
+        the softmax of the logits themselves
+    temperature : number > 0
+
+    Returns
+    -------
+    np.ndarray [shape=(..., labels), dtype=float64]
     """
     logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny), dtype=np.float64) / temperature
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))

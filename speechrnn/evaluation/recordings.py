@@ -55,6 +55,8 @@ def sound_files(paths: Iterable[Path], held_out: bool) -> Iterator[Path]:
 def read(path: Path, labels: Path | None = None, no_labels: bool = False) -> Recording:
     """The file with its label tracks: `labels`, or x.txt beside x.wav, and x.clips.txt where there is one.
 
+    With `no_labels`, no word is expected in it.
+
     Raises
     ------
     InputError
@@ -112,9 +114,24 @@ def cache_posteriors(
 def interval_accuracy(
     model: "Model", recording: Recording, posteriors: np.ndarray, start: float = 0.0, channel: Channel = "mean"
 ) -> IntervalAccuracy:
-    """Label the clips of a recording, which begins at second `start` of the stream that `posteriors` are of.
+    """Label the clips of a recording, within the stream and cut out of it.
 
-    Clips that have a label which the model doesn't know are left out.
+    Clips whose label is none of the model's are left out.
+
+    Parameters
+    ----------
+    model : Model
+    recording : Recording
+    posteriors : array [blocks, labels]
+        of the stream
+    start : number
+        second of the stream at which the recording begins
+    channel : int from 1, "mean" or "loudest"
+
+    Raises
+    ------
+    InputError
+        if a clip is empty or ends after the sound
     """
     clips = [clip for clip in recording.clips if clip.word in model.labels]
     if not clips:

@@ -204,7 +204,17 @@ def det_curve(
 ) -> list[tuple[float, Score]]:
     """Detection error trade-off (Martin et al. 1997): the score at each threshold, one and the same for all words.
 
-    The network isn't run again: a `Detector` decides anew on the posteriors.
+    Parameters
+    ----------
+    card : Card
+        of the model that gave the posteriors
+    recordings : cached posteriors, on which a `Detector` decides anew at each threshold
+    thresholds : numbers in (0, 1]
+    words : words to detect, or None for all
+
+    Returns
+    -------
+    list of (threshold, score)
     """
     chosen = None if words is None else tuple(words)
     return [(t, judge(Detector(card, threshold=t, words=chosen), recordings)) for t in thresholds]

@@ -129,7 +129,14 @@ def _add_noise(samples: np.ndarray, noise: Iterable[np.ndarray], level: float) -
 def held_out_noise(folder: Path, others: Path | None, seed: int) -> list[np.ndarray]:
     """Noise that is never trained on, in pieces of at most 30 s [samples], shuffled.
 
-    The last fifth of each recording in `_background_noise_` of `folder`, and recordings below `others` by their names.
+    Parameters
+    ----------
+    folder : Path
+        in the layout of Speech Commands: the last fifth of each recording in its `_background_noise_`
+    others : Path, or None
+        folder of further recordings: those that `corpus.held_out` gives
+    seed : int
+        of the order
     """
     recordings = [(path, corpus.VALIDATION_NOISE_FROM) for path in corpus.noise_recordings(folder)]
     if others is not None:

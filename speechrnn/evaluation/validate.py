@@ -75,7 +75,19 @@ def clips(model: Model, folder: Path) -> dict[str, Any]:
 
 
 def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> dict[str, Any]:
-    """How many of the `sounds`, each with the name of its kind, get the one label that is right for all of them."""
+    """Recall of sounds that all have the same reference label, in total and by kind.
+
+    Parameters
+    ----------
+    model : Model
+    sounds : pairs of the name of a kind and a sound as `Model.classify` takes it
+    label : the reference label
+
+    Raises
+    ------
+    InputError
+        if the model has no such label, or no sound can be used
+    """
     if label not in model.labels:
         raise InputError(f"{model.name}: has no label {label}")
     predicted: defaultdict[str, Counter[str]] = defaultdict(Counter)  # labels, by the kind of sound
@@ -137,7 +149,7 @@ def word_stream(
 
 
 def held_out_recordings(*folders: Path) -> list[Recording]:
-    """Sound without a command that training leaves out."""
+    """The held-out recordings below the folders, none of which has a command in it."""
     found = [recordings.read(path, no_labels=True) for path in recordings.sound_files(folders, held_out=True)]
     if not found:
         raise InputError(f"{' or '.join(map(str, folders))}: holds no sound that is left out of training")
@@ -166,7 +178,13 @@ def stream(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
 
 
 def measure(model: Model, folders: Folders) -> dict[str, Any]:
-    """Everything that the recordings in `folders` allow; what could not be measured, and why, is under `skipped`."""
+    """The figures of all parts, by name; the reasons why parts could not be measured are under `skipped`.
+
+    Raises
+    ------
+    InputError
+        if no part could be measured
+    """
 
     def words_in_stream(snr: float | None = None, hiss: float | None = None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as into:
