@@ -17,6 +17,7 @@ import numpy as np
 
 from speechrnn import audio
 from speechrnn.card import SILENCE
+from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import calibration, corpus, recordings, scoring
 from speechrnn.evaluation.recordings import IntervalAccuracy, Recording
@@ -45,22 +46,44 @@ class Folders:
     unseen_noise: tuple[Path, ...]
 
 
-def clips(model: Model, folder: Path) -> dict[str, Any]:
-    """Accuracy, recall of each label and expected calibration error on validation clips, as `speechrnn evaluate`."""
-    found = corpus.evaluation_clips(folder, model.labels, PARTITION)
+def confusions(
+    model: Model, folder: Path, partition: str | None, workers: int | None = None, channel: Channel = "mean"
+) -> tuple[np.ndarray, list[tuple[float, bool]], int]:
+    """Label the evaluation clips of a folder; print a line for each that can't be read.
+
+    Returns
+    -------
+    counts : int array [labels, labels]
+        clips by reference label (rows) and predicted label (columns)
+    results : list of (probability of the predicted label, whether it is right)
+    unreadable : int
+        clips that can't be read
+
+    Raises
+    ------
+    AudioError
+        if none can be read
+    """
+    found = corpus.evaluation_clips(folder, model.labels, partition)
     counts = np.zeros((len(model.labels), len(model.labels)), int)
-    probabilities, right, unreadable = [], [], 0
-    results = model.classify_many(clip.sound() for clip in found)
+    labelled, unreadable = [], 0
+    results = model.classify_many((clip.sound(channel) for clip in found), workers, channel)
     for clip, result in with_progress(zip(found, results, strict=True), len(found)):
         if isinstance(result, AudioError):
             say(str(result))
             unreadable += 1
             continue
         counts[model.labels.index(clip.label), model.labels.index(result.label)] += 1
-        probabilities.append(result.probability)
-        right.append(result.label == clip.label)
-    if not right:
+        labelled.append((result.probability, result.label == clip.label))
+    if not labelled:
         raise AudioError(f"{folder}: none of its {len(found)} clips could be used")
+    return counts, labelled, unreadable
+
+
+def clips(model: Model, folder: Path) -> dict[str, Any]:
+    """Accuracy, recall of each label and expected calibration error on validation clips, as `speechrnn evaluate`."""
+    counts, labelled, unreadable = confusions(model, folder, PARTITION)
+    probabilities, right = zip(*labelled, strict=True)
     rows = confusion_figures(counts, model.labels)
     words = [row for row in rows if row["label"] in model.card.words and row["clips"]]
     return {
