@@ -223,17 +223,9 @@ def _decoded(
 
 
 class Converter:
-    """Pieces of one sound, of any rate and with any number of channels, as float32 mono at 16 kHz.
+    """Converts a sound of any rate [Hz] and number of channels, piece by piece, to float32 mono at 16 kHz.
 
-    Parameters
-    ----------
-    rate : int
-        in Hz
-    channels : how many there are
-    channel : int from 1, "mean" or "loudest"
-    name : what messages call the sound
-    second : number
-        where the sound begins, for messages
+    Messages call it `name`, and count time from the `second` at which it begins.
     """
 
     def __init__(self, rate: int, channels: int, channel: Channel, name: str, second: float = 0.0) -> None:

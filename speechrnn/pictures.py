@@ -41,19 +41,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, path: Path) -> None:
-    """Draw the spectrogram of a clip, and under it the posteriors, on one time axis.
-
-    Parameters
-    ----------
-    samples : float array [samples]
-        at 16 kHz
-    posteriors : array [blocks, labels]
-        as `Model.posteriors` gives them, with the tail
-    card : Card
-        of the model
-    title : of the picture
-    path : picture to write
-    """
+    """Draw the spectrogram of `samples` [samples] at 16 kHz, and under it their `posteriors` [blocks, labels]."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     window, hop, n_fft = (card.front_end[key] for key in ("window_length", "hop_length", "n_fft"))

@@ -82,20 +82,8 @@ def cache_posteriors(
 ) -> tuple[CachedPosteriors, list[float]]:
     """Run the network over recordings as one stream from a fresh state.
 
-    Parameters
-    ----------
-    spotter : Spotter
-    group : recordings
-    advance : function
-        called with the seconds of sound that were processed since the last call
-    channel : int from 1, "mean" or "loudest"
-
-    Returns
-    -------
-    CachedPosteriors
-        of the whole stream
-    list of float
-        the second in it where each recording begins
+    `advance` is called with the seconds of sound that were processed since its last call. Returned are the posteriors
+    of the whole stream, and the second in it where each recording begins.
     """
     spotter.reset()
     rows, labels, starts, samples = [], [], [], 0

@@ -9,7 +9,7 @@ its end.
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
@@ -36,13 +36,7 @@ class WordCounts:
         return self.references - self.hits
 
     def __add__(self, other: "WordCounts") -> "WordCounts":
-        return WordCounts(
-            self.references + other.references,
-            self.hits + other.hits,
-            self.substitutions + other.substitutions,
-            self.duplicates + other.duplicates,
-            self.false_accepts + other.false_accepts,
-        )
+        return WordCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -51,18 +51,8 @@ def confusions(
 ) -> tuple[np.ndarray, list[tuple[float, bool]], int]:
     """Label the evaluation clips of a folder; print a line for each that can't be read.
 
-    Returns
-    -------
-    counts : int array [labels, labels]
-        clips by reference label (rows) and predicted label (columns)
-    results : list of (probability of the predicted label, whether it is right)
-    unreadable : int
-        clips that can't be read
-
-    Raises
-    ------
-    AudioError
-        if none can be read
+    Returned are the counts [reference labels, predicted labels], for each clip the probability of its predicted label
+    and whether that is right, and the number of unreadable clips. Raises AudioError if all are.
     """
     found = corpus.evaluation_clips(folder, model.labels, partition)
     counts = np.zeros((len(model.labels), len(model.labels)), int)
@@ -100,16 +90,8 @@ def clips(model: Model, folder: Path) -> dict[str, Any]:
 def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> dict[str, Any]:
     """Recall of sounds that all have the same reference label, in total and by kind.
 
-    Parameters
-    ----------
-    model : Model
-    sounds : pairs of the name of a kind and a sound as `Model.classify` takes it
-    label : the reference label
-
-    Raises
-    ------
-    InputError
-        if the model has no such label, or no sound can be used
+    `sounds` are pairs of the name of a kind and a sound as `Model.classify` takes it. Raises InputError if the model
+    has no such label, or no sound can be used.
     """
     if label not in model.labels:
         raise InputError(f"{model.name}: has no label {label}")
