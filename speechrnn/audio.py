@@ -103,10 +103,7 @@ def from_pcm(
     layout = pcm.Layout(rate, pcm.ENCODING_OF_WIDTH.get(width, str(width)), channels)
     if len(data) % layout.frame_bytes:
         raise AudioError(f"PCM: {len(data)} bytes are no whole number of frames of {layout.frame_bytes} bytes")
-    mono = Mixer(channel, channels, rate, "PCM")(layout.decode(data))
-    samples = resampler(rate)(pcm.checked(mono, "PCM"), True)
-    check_resampled(samples, "PCM", 0.0)
-    return samples
+    return Converter(rate, channels, channel, "PCM")(layout.decode(data), True)
 
 
 def blocks(
@@ -223,17 +220,9 @@ def _decoded(
 
 
 class Converter:
-    """Pieces of one sound, of any rate and with any number of channels, as float32 mono at 16 kHz.
+    """Converts a sound of any rate [Hz] and number of channels, piece by piece, to float32 mono at 16 kHz.
 
-    Parameters
-    ----------
-    rate : int
-        in Hz
-    channels : how many there are
-    channel : int from 1, "mean" or "loudest"
-    name : what messages call the sound
-    second : number
-        where the sound begins, for messages
+    Messages call it `name`, and count time from the `second` at which it begins.
     """
 
     def __init__(self, rate: int, channels: int, channel: Channel, name: str, second: float = 0.0) -> None:
@@ -254,7 +243,11 @@ class Converter:
             second = self._second + int(finite.argmin()) / self._rate
             raise AudioError(f"{self._name}: has a sample that is NaN or infinite at {second:.3f} s: export it again")
         piece = self._resample(mono, last)
-        check_resampled(piece, self._name, self._second)
+        if not np.isfinite(piece).all():
+            raise AudioError(
+                f"{self._name}: has samples behind {self._second:.1f} s that overflow when it is resampled: export it "
+                "again, with full scale at 1.0"
+            )
         self._second += len(mono) / self._rate
         return piece
 
@@ -281,15 +274,6 @@ def resampler(rate: int) -> Callable[[np.ndarray, bool], np.ndarray]:
 
     stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
     return lambda mono, last: stream.resample_chunk(mono, last=last)
-
-
-def check_resampled(piece: np.ndarray, name: str, second: float) -> None:
-    """Raise AudioError if finite samples behind this second, or shortly before it, have overflown when resampled."""
-    if not np.isfinite(piece).all():
-        raise AudioError(
-            f"{name}: has samples behind {second:.1f} s that overflow when it is resampled: export it again, with full "
-            "scale at 1.0"
-        )
 
 
 def source_name(source: Source) -> str:

@@ -56,7 +56,7 @@ class Card:
     state_size: int
     front_end: dict[str, Any]  # log-mel parameters, for information: they are in the graph
     network: dict[str, Any]
-    tail_seconds: float  # digital silence after a clip, so that a word at its very end is heard out
+    tail_seconds: float  # digital silence after a clip, so that the posterior of a word at its very end can rise
     smoothing_seconds: float  # posteriors are averaged over this time
     thresholds: dict[str, float]  # for each word
     hysteresis: float  # share of its threshold that a word must fall below before it can be detected again
@@ -157,7 +157,7 @@ def from_json(text: str, source: str) -> Card:
 
 
 def check(card: Card, source: str) -> None:
-    """A card that is about to be written: would it be read?
+    """See that a card that is about to be written would be read.
 
     Raises
     ------

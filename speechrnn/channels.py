@@ -1,4 +1,4 @@
-"""Which channel of a sound is listened to: one of them, their mean, or the loudest at each time."""
+"""The channel of a sound that is used: one of them, their mean, or the loudest at each time."""
 
 import math
 import warnings
@@ -36,7 +36,7 @@ def parse(channel: Channel) -> Channel:
 
 
 class Mixer:
-    """Frames of several channels in, mono out; any number at a time, with the same result however they are cut.
+    """Mixes frames of several channels to mono; any number at a time, with the same result however they are cut.
 
     `loudest` compares the channels over windows of 20 ms, counted from the beginning of the sound: what is taken in a
     window depends on the windows before it alone, whose energies are added up and fade with a time constant of a
@@ -44,7 +44,7 @@ class Mixer:
     energy is that of the sound without its offset. The first window, of which nothing is known, is the mean.
 
     Averaging (`mean`) channels of opposite phase leaves next to nothing: `cancels` is true while it does, and a
-    `SoundWarning` tells it once.
+    `SoundWarning` is given once.
 
     Parameters
     ----------
@@ -81,18 +81,18 @@ class Mixer:
             return frames[:, 0]
         if isinstance(self.channel, int):
             return np.ascontiguousarray(frames[:, self.channel - 1])
-        filled, heard = len(self._rest), np.concatenate([self._rest, frames])
-        whole = len(heard) // self._window
-        windows = heard[: whole * self._window].reshape(whole, self._window, self._count)
-        self._rest = heard[whole * self._window :].copy()
+        filled, sound = len(self._rest), np.concatenate([self._rest, frames])
+        whole = len(sound) // self._window
+        windows = sound[: whole * self._window].reshape(whole, self._window, self._count)
+        self._rest = sound[whole * self._window :].copy()
         with np.errstate(over="ignore", invalid="ignore"):  # NaN is refused by whoever reads the sound
             if self.channel == "mean":
                 self._compare(windows)
                 return frames.mean(axis=1)
-            return self._follow(windows, heard)[filled:]
+            return self._follow(windows, sound)[filled:]
 
-    def _follow(self, windows: np.ndarray, heard: np.ndarray) -> np.ndarray:
-        """`heard` [frames, channels], which begins with a window, as mono."""
+    def _follow(self, windows: np.ndarray, sound: np.ndarray) -> np.ndarray:
+        """`sound` [frames, channels], which begins with a window, as mono."""
         mixed = []
         for window, power in zip(windows, windows.var(axis=1, dtype=np.float64), strict=True):
             mixed.append(self._mixed(window))
@@ -101,7 +101,7 @@ class Mixer:
             known = 0.0 if self._taken is None else LOUDER * self._powers[self._taken]
             if self._powers[loudest] > known:
                 self._taken = loudest
-        return np.concatenate([*mixed, self._mixed(heard[len(windows) * self._window :])])
+        return np.concatenate([*mixed, self._mixed(sound[len(windows) * self._window :])])
 
     def _mixed(self, frames: np.ndarray) -> np.ndarray:
         """Frames from the beginning of a window on, of no more than that."""

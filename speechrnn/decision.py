@@ -1,6 +1,6 @@
-"""The decision: the only place where posteriors become the label of a clip, or detections in a stream.
+"""The decision: from posteriors to the label of a clip, or to detections in a stream. There is no other place for it.
 
-It needs the model card alone, so whoever keeps posteriors can decide on them again without the network.
+It needs the model card alone, so posteriors that are kept can be decided on again without the network.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ class Detection:
     """A word that was detected.
 
     It is handed out in the block in which the word reaches its threshold, while the word often still goes on: the
-    posterior there says little more than that the threshold was reached. `peak` says how sure the network became. The
+    posterior there is hardly more than the threshold. `peak` is the highest one. The
     detector that made the detection raises it until the refractory time is over, or the sound; all else stays.
     """
 
@@ -41,13 +41,18 @@ class Detection:
 
 
 def smooth(posteriors: np.ndarray, blocks: int) -> np.ndarray:
-    """Mean of each row [rows, labels] and the `blocks - 1` before it: [rows - blocks + 1, labels]."""
+    """Moving average over time: mean of each row [rows, labels] and the `blocks - 1` before it.
+
+    Returns
+    -------
+    np.ndarray [shape=(rows - blocks + 1, labels), dtype=float64]
+    """
     windows = np.lib.stride_tricks.sliding_window_view(posteriors, blocks, axis=0)
     return windows.mean(axis=-1, dtype=np.float64)
 
 
 def clearest(posteriors: np.ndarray, labels: Iterable[str], blocks: int) -> np.ndarray:
-    """Of `posteriors` [rows, labels], the smoothed row where a label other than silence peaks."""
+    """Max-pooling over time: the smoothed row of `posteriors` [rows, labels] where a label other than silence peaks."""
     smoothed = smooth(posteriors, min(blocks, len(posteriors)))
     spoken = [i for i, label in enumerate(labels) if label != SILENCE]
     return smoothed[smoothed[:, spoken].max(axis=1).argmax()]
@@ -56,7 +61,7 @@ def clearest(posteriors: np.ndarray, labels: Iterable[str], blocks: int) -> np.n
 def classify(card: Card, posteriors: np.ndarray) -> Classification:
     """The label of a clip, from its posteriors [blocks, labels], those of the tail among them.
 
-    It is the most probable label where the smoothed posterior of a label other than silence is highest.
+    It is the most probable label where the smoothed posterior of a label other than silence is highest (`clearest`).
     """
     smoothed = clearest(posteriors, card.labels, card.smoothing_blocks)
     order = np.argsort(-smoothed, kind="stable")
@@ -66,7 +71,7 @@ def classify(card: Card, posteriors: np.ndarray) -> Classification:
 
 
 class Detector:
-    """Finds words in a stream of posteriors: any number of blocks at a time in, detections out.
+    """Detects words in a stream of posteriors, given any number of blocks at a time.
 
     A word is detected in the block where its smoothed posterior reaches its threshold. It can fire again when the
     posterior has fallen below `hysteresis` times the threshold; for `refractory_seconds` after a detection nothing

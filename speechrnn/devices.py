@@ -1,4 +1,4 @@
-"""Which input is meant: by a number, by a part of a name, and again after it was away."""
+"""Choosing an input device: by a number or a part of its name, and again after it was unplugged."""
 
 import re
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Identity:
     """What a device is found by after it was away: numbers change when devices come and go.
 
     Equals are inputs of one host API whose names differ in ALSA's numbers at most, as those of two equal USB
-    microphones do; where the names don't differ, they are told apart by their order alone.
+    microphones do; where the names don't differ, their order alone distinguishes them.
     """
 
     host_api: str

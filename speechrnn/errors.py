@@ -1,4 +1,4 @@
-"""What went wrong, in one line that a user can act on. Raised where the fact is known, printed by the CLI."""
+"""Exceptions whose message is one line that a user can act on. The command line prints it."""
 
 import errno
 import os
@@ -37,12 +37,12 @@ class SoundWarning(UserWarning):
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says, or its name: 200 characters or so, for a line of ours."""
+    """The message of a library's error, or its name: 200 characters or so, for a line of ours."""
     return printable((str(error).splitlines() or [type(error).__name__])[0][:200])
 
 
 def refused_by_system(error: OSError, path: Path | None = None) -> str:
-    """What the system won't do with a file, in one line: a name too long, a folder that has vanished, a full disk.
+    """The line for an error of the operating system: a name too long, a folder that has vanished, a full disk.
 
     `path` is what is named where the error doesn't say which file it is about.
     """

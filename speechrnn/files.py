@@ -111,7 +111,7 @@ def make_folder(folder: Path) -> None:
 
 
 def check_place(path: Path, option: str) -> None:
-    """Before the work, not after it: can a file be put there?
+    """See that a file can be put there, before the work and not after it.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def check_place(path: Path, option: str) -> None:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """`check_place` of a folder: can files be put into it, or it be made, with those above it?"""
+    """See that files can be put into a folder, or that it can be made, with those above it; raises as `check_place`."""
     place, status = path, None
     try:
         while status is None:
@@ -148,7 +148,7 @@ def check_folder(path: Path, option: str) -> None:
 
 
 def check_writable(path: Path, option: str, *inputs: StrPath | None) -> None:
-    """`check_place`, and may a file that is there be replaced? It is none of `inputs` and isn't protected.
+    """`check_place`, and see that a file that is there is none of `inputs` and isn't protected.
 
     Parameters
     ----------
@@ -168,14 +168,14 @@ def check_writable(path: Path, option: str, *inputs: StrPath | None) -> None:
 
 
 def check_not_read(path: Path, option: str, *inputs: StrPath | None) -> None:
-    """The file to write is none of those that are read, under whatever name, and no sound in a folder that is read."""
+    """Raise InputError, naming the option, if `path` is one of the inputs or a sound in one of their folders."""
     for given in inputs:
         if given is not None and (is_same(path, given) or _is_sound_below(path, given)):
             raise InputError(f"{option} {path}: would replace what is read ({os.fspath(given)}): name another file")
 
 
 def check_free(paths: Iterable[Path], option: str, overwrite: bool, *inputs: StrPath | None) -> None:
-    """Before the work: are files whose names the user didn't give not there, or to be replaced and none of `inputs`?
+    """See that files whose names the user didn't give are not there, or are to be replaced and none of `inputs`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The sound files below a folder, and what of it is left out and why."""
+"""The sound files below a folder, and the reasons why others are left out."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ CLOSED = "can't be opened: make it readable for this user"
 NEEDS_FFMPEG = f"needs PyAV or ffmpeg: {media.HOW_TO_READ}"
 MISNAMED = "begins like sound but isn't named so: give it the ending of its format"
 NO_HEADER = "doesn't say its rate: convert it to WAV"
-UNHEARD = (BROKEN_LINK, CLOSED, NEEDS_FFMPEG, MISNAMED, NO_HEADER)  # what holds sound, or may
+UNREAD = (BROKEN_LINK, CLOSED, NEEDS_FFMPEG, MISNAMED, NO_HEADER)  # what holds sound, or may
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Folder:
             for why, paths in self.left_out.items()
         ]
 
-    def unheard(self) -> int:
+    def unread(self) -> int:
         """How many of the things that are left out hold sound that somebody may miss."""
-        return sum(len(self.left_out.get(why, ())) for why in UNHEARD)
+        return sum(len(self.left_out.get(why, ())) for why in UNREAD)
 
 
 def search(path: Path) -> Folder:

@@ -14,8 +14,8 @@ VERSION: str = onnxruntime.__version__
 Session: TypeAlias = onnxruntime.InferenceSession
 RunOptions: TypeAlias = onnxruntime.RunOptions
 
-# Of all sessions together, weights and all. A second of sound needs less than 2 MB, and a thread for each core hears
-# 5 s at a time; a graph may ask for terabytes.
+# Of all sessions together, weights and all. A second of sound needs less than 2 MB, and there are 5 s at a time in a
+# thread for each core; a graph may ask for terabytes.
 MOST_MEMORY = 2**29 + (os.cpu_count() or 1) * 2**24  # bytes
 
 

@@ -50,5 +50,11 @@ def db_to_amplitude(db: Number) -> Number:
 
 
 def scale_to_snr(noise: np.ndarray, signal: np.ndarray, snr_db: float) -> np.ndarray:
-    """Noise [samples] at the level that is `snr_db` decibels below that of a signal [samples]."""
+    """Scale noise [samples] to a signal-to-noise ratio: its RMS is `snr_db` decibels below that of `signal` [samples].
+
+    Examples
+    --------
+    >>> scale_to_snr(np.array([2.0, -2.0]), np.array([1.0, -1.0]), 20.0)
+    array([ 0.1, -0.1])
+    """
     return noise * (rms(signal) / max(rms(noise), QUIETEST) / db_to_amplitude(snr_db))

@@ -56,9 +56,9 @@ def run(
     hour: float = HOUR,
     advance: Callable[[float], None] = lambda seconds: None,
 ) -> LongRun:
-    """Hear so many seconds, with the clip once in every whole hour, in a process of its own.
+    """Process so many seconds, with the clip once in every whole hour, in a process of its own.
 
-    `advance` is told how many seconds were heard since it was told before.
+    `advance` is called with the seconds that were processed since its last call.
     """
     command = [sys.executable, "-m", "speechrnn.long_run", *map(str, (path, seconds, hour, clip or ""))]
     memory: list[float | None] = []
@@ -68,12 +68,12 @@ def run(
         assert process.stdout
         try:
             for line in process.stdout:
-                told = json.loads(line)
-                if "hour" in told:
-                    hours.append(Hour(**told))
+                record = json.loads(line)
+                if "hour" in record:
+                    hours.append(Hour(**record))
                 else:
-                    memory.append(told["peak_memory_MB"])
-                    advance(told["seconds"])
+                    memory.append(record["peak_memory_MB"])
+                    advance(record["seconds"])
         except BaseException:
             process.kill()
             raise
@@ -83,17 +83,17 @@ def run(
 
 
 def word_of(model: "Model", clip: Path) -> str:
-    """The word that the model hears in a clip.
+    """The word that the model recognises in a clip.
 
     Raises
     ------
     InputError
-        if it hears none, or the clip can't be read
+        if it recognises none, or the clip can't be read
     """
     label = model.classify(clip).label
     if label not in model.card.words:
         words = ", ".join(model.card.words)
-        raise InputError(f"{clip}: the model hears {label} in it: give a clip of one of its words ({words})")
+        raise InputError(f"{clip}: the model labels it {label}: give a clip of one of its words ({words})")
     return label
 
 
@@ -107,7 +107,7 @@ def listen(path: Path, seconds: float, hour: float, clip: Path | None) -> Iterat
     spotter = Spotter(model)
     word = word_of(model, clip) if clip else ""
     rng = np.random.default_rng(0)
-    total, heard = round(seconds * SAMPLE_RATE), 0
+    total, done = round(seconds * SAMPLE_RATE), 0
     if clip:
         block = model.card.block_length
         every = round(hour * SAMPLE_RATE) // block * block  # whole blocks: the clip lies at the same place in them
@@ -123,10 +123,10 @@ def listen(path: Path, seconds: float, hour: float, clip: Path | None) -> Iterat
             first = posteriors if first is None else first
             probability = float(posteriors[:, model.labels.index(word)].max())
             difference = float(np.abs(posteriors - first).max())
-            heard += every
+            done += every
             yield {"seconds": len(quiet) / SAMPLE_RATE, "peak_memory_MB": peak_memory()}
             yield asdict(Hour(number, word in labels, probability, difference, peak_memory()))
-    yield from _noise(spotter, rng, total - heard)
+    yield from _noise(spotter, rng, total - done)
 
 
 def quiet_minute(clip: np.ndarray, length: int) -> np.ndarray:
@@ -138,7 +138,7 @@ def quiet_minute(clip: np.ndarray, length: int) -> np.ndarray:
 
 
 def _noise(spotter: "Spotter", rng: np.random.Generator, samples: int) -> Iterator[dict]:
-    """Hear so much noise, a second at a time."""
+    """Process so much noise, a second at a time."""
     for left in range(samples, 0, -60 * SAMPLE_RATE):
         minute = min(left, 60 * SAMPLE_RATE)
         for start in range(0, minute, SAMPLE_RATE):
@@ -157,5 +157,5 @@ def peak_memory() -> float | None:
 
 if __name__ == "__main__":
     path, seconds, hour, clip = sys.argv[1:]
-    for told in listen(Path(path), float(seconds), float(hour), Path(clip) if clip else None):
-        print(json.dumps(told), flush=True)
+    for record in listen(Path(path), float(seconds), float(hour), Path(clip) if clip else None):
+        print(json.dumps(record), flush=True)

@@ -1,7 +1,7 @@
 """Sound that libsndfile can't read (MP4, WebM, AAC, WMA, AMR, ...), through PyAV or an `ffmpeg` program.
 
-The container is told by its first bytes and named to FFmpeg, which so neither guesses nor takes a playlist: those can
-name files and addresses that it would open.
+The container is recognised by its first bytes and named to FFmpeg, which then neither guesses nor takes a playlist:
+those can name files and addresses that it would open.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ SUFFIXES = frozenset(
     }
 )
 HOW_TO_READ = 'install ffmpeg, or speechrnn with its extra "media"'
-HEAD = 400  # bytes that tell the container: two packets of an MPEG transport stream
+HEAD = 400  # bytes by which the container is recognised: two packets of an MPEG transport stream
 NOT_THE_NETWORK = "file,pipe"
 COPIED_AT_ONCE = 1 << 20  # bytes
 READABLE_CAF = (b"lpcm", b"alaw", b"ulaw", b"alac")  # by libsndfile
@@ -147,7 +147,7 @@ class _PyAV:
             self._container = av.open(sound, "r", format=demuxer, container_options=options, metadata_errors="ignore")
         except (av.FFmpegError, ValueError) as error:  # ValueError: a demuxer that this FFmpeg lacks
             raise AudioError(
-                f"{name}: can't be read as sound ({_said(error)}): convert it to WAV or FLAC, or get a whole copy"
+                f"{name}: can't be read as sound ({_message(error)}): convert it to WAV or FLAC, or get a whole copy"
             ) from error
         try:
             if not self._container.streams.audio:
@@ -195,7 +195,7 @@ class _PyAV:
             raise
         except (av.FFmpegError, ValueError) as error:  # ValueError: the rate or the channels change
             raise AudioError(
-                f"{self._name}: is damaged or cut off {self._where()} ({_said(error)}): get a whole copy"
+                f"{self._name}: is damaged or cut off {self._where()} ({_message(error)}): get a whole copy"
             ) from error
 
     def _where(self) -> str:
@@ -276,7 +276,7 @@ def _path(sound: Splice, stack: contextlib.ExitStack) -> str:
     return path
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return first_line(error).removeprefix("[Errno ").partition("] ")[2] or first_line(error)
 
 

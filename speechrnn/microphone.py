@@ -28,9 +28,9 @@ from speechrnn.errors import AudioError, MicrophoneError, SoundWarning
 from speechrnn.level import dbfs, rms
 from speechrnn.text import printable
 
-BLOCK_SECONDS = 0.1  # sound handed over at a time: every one wakes the process, which costs more than hearing it
+BLOCK_SECONDS = 0.1  # sound handed over at a time: every one wakes the process, which costs more than the network
 QUEUE_SECONDS = 5.0  # sound kept while the machine is busy; what comes on top is dropped, and counted
-WAIT_SECONDS = 0.5  # sleep of a listener to whom nothing comes
+WAIT_SECONDS = 0.5  # longest wait for a block
 LOST_SECONDS = 2.0  # without a block, the device is gone; a busy machine may be late by less
 EQUALS_SECONDS = 10.0  # one of several inputs of the same name is waited for, until another is taken for it
 MOST_CHANNELS = 16  # of a real device; sound servers claim more than there are
@@ -127,7 +127,7 @@ class Microphone:
         self._wanted, self._channel = device, parse(channel)
         self._every_channel = every_channel or self._channel != "mean"
         self._identity: Identity | None = None
-        self._told = ""  # what was wrong when it was opened again; once is enough
+        self._warned = ""  # the last warning on opening it again: each is given once
         self._lost_at = 0.0
         self._stream: Any = None
         self._resample: Any = None
@@ -265,7 +265,7 @@ class Microphone:
             return False
         if doubtful:
             self._warn(
-                f"{device.name}: more than one input has that name, and nothing tells them apart: number "
+                f"{device.name}: more than one input has that name, and nothing distinguishes them: number "
                 f"{device.index} ({device.host_api}) was taken; see speechrnn devices"
             )
         return True
@@ -282,8 +282,8 @@ class Microphone:
         return self._identity.find(found, all_are_there=not waited)
 
     def _warn(self, message: str) -> None:
-        if message != self._told:
-            self._told = message
+        if message != self._warned:
+            self._warned = message
             warnings.warn(message, SoundWarning, stacklevel=2)
 
     def _close(self) -> None:

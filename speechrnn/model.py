@@ -1,4 +1,4 @@
-"""Model: an ONNX file with its card, which gives posteriors and labels of sound. Stream: the same block by block."""
+"""Model: an ONNX file with its card, run on whole sounds. Stream: the same network block by block."""
 
 import os
 import threading
@@ -19,13 +19,13 @@ from speechrnn.pcm import checked
 from speechrnn.protobuf import unfit_node
 
 DEFAULT_MODEL = "gru-12"
-MAX_CLIP_SECONDS = 60.0  # one label says nothing about an hour
+MAX_CLIP_SECONDS = 60.0  # one label is of no use for an hour
 MIN_CLIP_SECONDS = 0.05
 OUTPUTS = ["probabilities", "next_state"]
 MOST_BYTES = 2**27  # of a file; ours have less than 2 MB
 LOAD_SECONDS = 5.0  # of computing; a small computer needs half a second
 LONGEST_LOAD_SECONDS = 60.0  # however busy the machine is
-WEIGHTS_ELSEWHERE = b"\n\x08location"  # how a tensor of an ONNX file begins to say in which other file its numbers are
+WEIGHTS_ELSEWHERE = b"\n\x08location"  # begins the entry that names the file with a tensor's numbers
 WAITING = 3  # clips of `classify_many` that are drawn, for each worker
 PIECE_BLOCKS = 250  # sound runs through the graph in pieces of 5 s over all of a batch, so that memory stays bounded
 
@@ -36,7 +36,7 @@ Sound = audio.Source | np.ndarray
 
 
 class Stream:
-    """The network on one sound: blocks in, posteriors out, the state carried from block to block."""
+    """The network on a sound that comes block by block; its state is carried along."""
 
     def __init__(self, model: "Model", batch: int = 1) -> None:
         self._model, self._batch = model, batch
@@ -49,7 +49,7 @@ class Stream:
         return self._model.labels
 
     def reset(self) -> None:
-        """Forget everything heard so far."""
+        """Start a new sound, from the zero state."""
         self._state = np.zeros((self._batch, self._model.card.state_size), np.float32)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ class Stream:
         Raises
         ------
         speechrnn.errors.AudioError
-            if they aren't floats, hold NaN, or have another shape; what was heard so far stays as it was
+            if they aren't floats, hold NaN, or have another shape; the state stays as it was
         """
         samples = checked(samples, axes=2)
         if len(samples) != self._batch or samples.shape[1] % self._model.card.block_length or not samples.size:
@@ -113,7 +113,7 @@ class Model:
         return _unpickled, (self.content, self.name, self.path, self.card)
 
     def _load(self, options: RunOptions) -> tuple[Session, card.Card]:
-        """The session of the graph, which has heard a little silence, and the checked card."""
+        """The session of the graph, tried out on a little silence, and the checked card."""
         try:
             if self.path is not None:
                 with open(self.path, "rb") as file:
@@ -173,7 +173,7 @@ class Model:
         return done[0]
 
     def _check_graph(self, loaded: Session, described: card.Card) -> None:
-        """The card and the graph must speak of the same thing."""
+        """The inputs, outputs and sizes of the graph must be those of the card."""
         inputs = {i.name: i for i in loaded.get_inputs()}
         outputs = {o.name: o for o in loaded.get_outputs()}
         if (set(inputs), set(outputs)) != ({"audio", "state"}, set(OUTPUTS)):
@@ -185,7 +185,7 @@ class Model:
             raise ModelError(f"{self.name}: its graph doesn't fit its model card: export it again")
 
     def _try_out(self, loaded: Session, described: card.Card, options: RunOptions) -> None:
-        """Hear one block of silence, then two: a graph may load that doesn't run, or says what can't be."""
+        """Run the graph on one block of silence, then on two: one that loads may fail, or give no probabilities."""
         state = np.zeros((1, described.state_size), np.float32)
         for blocks in (1, 2):
             audio = np.zeros((1, blocks * described.block_length), np.float32)
@@ -203,7 +203,18 @@ class Model:
             state = following
 
     def run(self, samples: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Samples [batch, blocks * block_length] and state [batch, state_size] -> posteriors, and the state after them.
+        """Run the graph once.
+
+        Parameters
+        ----------
+        samples : float32 array [batch, blocks * block_length]
+        state : float32 array [batch, state_size]
+
+        Returns
+        -------
+        posteriors : float32 array [batch, blocks, labels]
+        state : float32 array [batch, state_size]
+            after the last block
 
         Raises
         ------
@@ -221,7 +232,7 @@ class Model:
         return self.card.labels
 
     def stream(self, batch: int = 1) -> Stream:
-        """A fresh ear for sound that comes block by block; `batch` sounds side by side."""
+        """A `Stream` for `batch` sounds side by side, each of which comes block by block."""
         return Stream(self, batch)
 
     def posteriors(self, samples: np.ndarray) -> np.ndarray:
@@ -322,7 +333,7 @@ def shipped(name: str) -> Path:
 
 
 def located(model: str | os.PathLike[str]) -> Path:
-    """The file that is meant: one of the package by its name, without a suffix, or any other by its path."""
+    """The path of a model: of one of the package by its name, without a suffix, or of any other by its path."""
     path = Path(model)
     is_name = str(path) == path.name and not os.path.isfile(path)  # Path.is_file raises for a name that is too long
     return shipped(path.name) if is_name and os.path.isfile(shipped(path.name)) else path

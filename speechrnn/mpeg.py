@@ -1,4 +1,4 @@
-"""The frames of an MP3, counted one by one: decoders go by a length that they guess, or that a tag gets wrong."""
+"""The frames of an MP3, counted one by one: decoders trust a guessed length, or a wrong one in a tag."""
 
 import struct
 from typing import BinaryIO, NamedTuple

@@ -19,7 +19,7 @@ class NearMiss:
 
 
 class NearMisses:
-    """Follows the smoothed posteriors of all words, block by block, and tells near misses when they are over.
+    """Follows the smoothed posteriors of all words, block by block, and returns near misses when they are over.
 
     A near miss is a word that could have been detected and rose to `NEAR` times its threshold, but fell below `GONE`
     times it again without a detection of any word in between. In the refractory time no word can be detected, and a
@@ -48,7 +48,7 @@ class NearMisses:
         self.idle = False
 
     def follow(self, row: np.ndarray, able: np.ndarray, block: int) -> list[tuple[int, int, float]]:
-        """The next block without a detection -> word, block and peak of each near miss that is over in it.
+        """Word, block and peak of each near miss that is over in the next block, in which nothing was detected.
 
         Parameters
         ----------

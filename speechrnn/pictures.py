@@ -1,4 +1,4 @@
-"""Numbers in, pictures out. Needs matplotlib (the extra "plot"); no screen."""
+"""Pictures of posteriors, confusions, DET curves and training runs. Needs matplotlib (the extra "plot"); no screen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, path: Path) -> None:
-    """Spectrogram of `samples` [samples], and under it the `posteriors` [blocks, labels], on one time axis."""
+    """Draw the spectrogram of `samples` [samples] at 16 kHz, and under it their `posteriors` [blocks, labels]."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     window, hop, n_fft = (card.front_end[key] for key in ("window_length", "hop_length", "n_fft"))
@@ -77,18 +77,18 @@ def clip(samples: np.ndarray, posteriors: np.ndarray, card: Card, title: str, pa
 
 
 def confusions(counts: np.ndarray, labels: Sequence[str], path: Path) -> None:
-    """Confusion matrix `counts` [said, heard], in per cent of each row."""
+    """Draw the confusion matrix `counts` [reference labels, predicted labels], in per cent of each row."""
     side = 2.5 + 0.5 * len(labels)
     figure = Figure(figsize=(side, side), layout="constrained")
     axis = figure.subplots()
     share = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axis.imshow(share, cmap="Blues", vmin=0.0, vmax=100.0)
-    for said, heard in np.argwhere(counts):
-        color = "white" if share[said, heard] > 50 else "black"
-        axis.text(heard, said, f"{share[said, heard]:.1f}", ha="center", va="center", fontsize=7, color=color)
+    for row, column in np.argwhere(counts):
+        color = "white" if share[row, column] > 50 else "black"
+        axis.text(column, row, f"{share[row, column]:.1f}", ha="center", va="center", fontsize=7, color=color)
     axis.set_xticks(range(len(labels)), labels, rotation=90)
     axis.set_yticks(range(len(labels)), labels)
-    axis.set(xlabel="heard", ylabel="said", title="per cent of what was said")
+    axis.set(xlabel="predicted label", ylabel="reference label", title="per cent of each reference label")
     save(figure, path)
 
 
@@ -99,8 +99,8 @@ def det(points: Sequence[tuple[float, float, float]], chosen: tuple[float, float
 
     Parameters
     ----------
-    points : threshold, false accepts per hour, share of words missed; in any order
-    chosen : false accepts per hour and share of words missed of the thresholds in use
+    points : threshold, false accepts per hour, miss rate; in any order
+    chosen : false accepts per hour and miss rate of the thresholds in use
     path : picture to write
     """
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -168,7 +168,7 @@ def curves(history: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def reaches(norms: Mapping[str, tuple[np.ndarray, float]], path: Path) -> None:
-    """Norms of gradients [blocks], and seconds in a block, by name: against the time before the last, logarithmic."""
+    """Norms of gradients [blocks], and seconds of a block, by name, against the time before the last, logarithmic."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
     for name, (norm, block_seconds) in norms.items():
@@ -184,7 +184,7 @@ def reaches(norms: Mapping[str, tuple[np.ndarray, float]], path: Path) -> None:
 def reliability(found: "Mapping[str, Sequence[Bin]]", path: Path) -> None:
     """Reliability diagram (Guo et al. 2017): the share that is right by probability, and under it how many clips.
 
-    On the diagonal, probabilities are what they say. The whiskers are Wilson's intervals of 95 %: of few clips, little
+    On the diagonal, confidence equals accuracy. The whiskers are Wilson's intervals of 95 %: of few clips, little
     is known. `found` has bins by the name of a line.
     """
     figure = Figure(figsize=(6, 7.5), layout="constrained")

@@ -54,7 +54,7 @@ def blocks(
     file : binary file
         read to its end, never sought in
     rate, encoding, channels : int, name as in `speechrnn.pcm`, int
-        of raw PCM: 16 kHz, s16le, 1 if None. Where there is a header, it counts; `note` is told what isn't used.
+        of raw PCM: 16 kHz, s16le, 1 if None. Where there is a header, it counts; `note` is called with what isn't used.
     channel : int from 1, "mean" or "loudest"
         which channel is taken
     note : function of a line for the person

@@ -1,4 +1,4 @@
-"""What every command shares, `speechrnn` and those in a checkout: one line for what is wrong, exit code 2, options."""
+"""What all commands share: errors as one line with exit code 2, and options."""
 
 import contextlib
 import sys
@@ -25,11 +25,11 @@ OverwriteOption = Annotated[
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """What the user gave is no good: one line on stderr, exit code 2, no traceback."""
+    """Turn errors that the user can mend into one line on stderr and exit code 2, without a traceback."""
     try:
         standard_streams.prepare()
         interrupts.take()
-        with _told_warnings():
+        with _warnings_as_lines():
             yield
         sys.stdout.flush()  # here, where a closed pipe is understood, and not at exit
     except InputError as error:
@@ -97,8 +97,8 @@ def start_module() -> None:
 
 
 @contextlib.contextmanager
-def _told_warnings() -> Iterator[None]:
-    """What is wrong with sound that can be used is a line, too."""
+def _warnings_as_lines() -> Iterator[None]:
+    """Print a `SoundWarning` as a line, too."""
 
     def show(message: Warning | str, category: type[Warning], *place: object, **more: object) -> None:
         say(str(message)) if issubclass(category, SoundWarning) else shown(message, category, *place, **more)  # type: ignore[arg-type]

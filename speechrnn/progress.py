@@ -15,7 +15,7 @@ def with_progress(results: Iterable, count: int) -> Iterator:
         return
     from rich.progress import Progress
 
-    # A bar takes stdout for itself unless told not to: results would end on the terminal instead of in the file.
+    # A bar takes stdout for itself if it may: results would then end on the terminal instead of in the file.
     bar = Progress(console=plain_console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
     with bar:
         yield from bar.track(results, total=count, description="classifying")

@@ -1,4 +1,4 @@
-"""A Spotter: the stream of a model and a detector behind it, for sound that never ends."""
+"""Spotter: the stream of a model and a detector behind it, for sound that never ends."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Spotter(Detector):
-    """Finds words in sound that never ends: any number of samples at a time in, detections out.
+    """Detects words in sound that never ends, given any number of samples at a time.
 
     A `Detector` with a `Stream` in front: the network turns samples into posteriors, and the detector decides as its
     documentation says. Detections don't depend on how the sound is cut into pieces. After each call of `process` or
@@ -66,7 +66,7 @@ class Spotter(Detector):
         super().__init__(model.card, threshold, thresholds, words, smoothing_seconds, refractory_seconds, hysteresis)
 
     def reset(self) -> None:
-        """Forget everything: sound not yet used, the network's state, and what the detector knows. Time starts at 0."""
+        """Start a new sound: no samples kept, the zero state, a detector that has been reset. Time starts at 0."""
         super().reset()
         self._stream.reset()
         self._rest = np.zeros(0, np.float32)

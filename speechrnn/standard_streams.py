@@ -14,7 +14,7 @@ class OutputError(InputError):
 
 
 class _Results(io.FileIO):
-    """Where results go. What is wrong with it is told from what is wrong with any other file."""
+    """The file behind stdout; its errors are `OutputError`s, unlike those of any other file."""
 
     def write(self, content) -> int:  # type: ignore[no-untyped-def]
         try:

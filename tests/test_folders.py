@@ -88,7 +88,7 @@ def test_hidden_files_and_companions_of_macos_are_left_out(tmp_path):
     found = folders.search(tmp_path)
     assert names(found) == ["sub/no.wav", "yes.wav"]
     assert left_out(found) == {folders.HIDDEN: [".Trash/old.wav", "._yes.wav", ".hidden.flac", "sub/._no.wav"]}
-    assert found.unheard() == 0
+    assert found.unread() == 0
 
 
 def test_a_hidden_folder_that_is_named_is_read(tmp_path):
@@ -120,7 +120,7 @@ def test_what_begins_like_sound_and_what_says_no_rate_are_named(tmp_path):
     assert left_out(found) == {
         folders.MISNAMED: ["old.dat", "take1", "take2.wav.bak"], folders.NO_HEADER: ["dump.pcm", "dump.raw"]
     }  # fmt: skip
-    assert found.unheard() == 5
+    assert found.unread() == 5
 
 
 def test_many_files_are_one_line(tmp_path):

@@ -35,7 +35,7 @@ def test_words_in_a_file_are_reported_as_the_spotter_finds_them(model, clip):
     expected = spotter.process(audio.load(clip)) + spotter.finish()
     assert [d.label for d in expected] == ["yes", "no", "yes"]
     assert rows(shown.stdout) == [(round(d.time, 2), d.label, round(d.probability, 3)) for d in expected]
-    assert shown.stderr == "speechrnn: heard 3.6 s, 3 detections: yes 2, no 1\n"
+    assert shown.stderr == "speechrnn: listened for 3.6 s, 3 detections: yes 2, no 1\n"
 
 
 def test_a_word_at_the_very_end_is_heard_out(model, tmp_path):
@@ -54,7 +54,7 @@ def test_pcm_on_stdin_is_heard_at_its_rate(model, rate):
     shown = run("listen", "-", "-m", model, *arguments, stdin=pcm(said("yes", "no", rate=rate)))
     assert [label for _, label, _ in rows(shown.stdout)] == ["yes", "no"]
     assert [time for time, _, _ in rows(shown.stdout)] == pytest.approx([0.7, 1.7], abs=0.05)
-    assert "heard 2.6 s, 2 detections: yes 1, no 1" in shown.stderr
+    assert "listened for 2.6 s, 2 detections: yes 1, no 1" in shown.stderr
 
 
 def test_pcm_that_ends_amid_a_sample_is_heard_up_to_there(model):
@@ -82,7 +82,7 @@ def test_ctrl_c_ends_it_with_a_summary(model):
         wait(lambda: len(process.lines) == 2, "nothing is reported")
         assert process.end() == 0
         (note,) = process.notes  # both words are out by 1.8 s; how much of the rest was heard is up to the moment
-        summary = re.fullmatch(r"speechrnn: heard (\d\.\d) s, 2 detections: yes 2", note)
+        summary = re.fullmatch(r"speechrnn: listened for (\d\.\d) s, 2 detections: yes 2", note)
         assert summary
         assert 1.7 <= float(summary[1]) <= 2.6
 
@@ -226,7 +226,7 @@ def test_a_terminal_shows_level_words_and_detections(model, clip):
         assert process.wait(30) == 0
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     last = plain.split("clip.wav: ")[-1]
-    assert last.startswith("4 s heard")
+    assert last.startswith("4 s\r\n")
     assert "dBFS" in last
     assert "exact zeros" not in last
     found = [line.split() for line in last.splitlines() if line.startswith("     ")]

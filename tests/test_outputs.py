@@ -14,10 +14,14 @@ import typer
 import speechrnn
 from benchmarks import family
 from data_scripts import hints, make_stream, suspects, synthesize, teacher, validate
-from export import calibrate, quantize, to_c, to_onnx
+from export import calibrate, quantize, to_c
 from export.web import build as page
 from research import draw_reach
+from speechrnn.cli.calibrate import calibrate
+from speechrnn.cli.export import export
 from speechrnn.cli.mirror import mirrored
+from speechrnn.cli.quantize import quantize
+from speechrnn.cli.to_c import to_c
 from speechrnn.errors import InputError
 from speechrnn.training import average, config
 from speechrnn.training.run_folder import RunFolder
@@ -231,15 +235,16 @@ def test_what_cannot_be_drawn_is_told_before_the_work(tmp_path):
     refused(run("score", tmp_path / "yes" / "x.wav", "--picture", tmp_path / "x.docx"), "x.docx")
 
 
-def start(module, *arguments):
+def start(program, *arguments):
+    """Run a verb, or the `main` of a module."""
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(module.main)
+    app.command()(getattr(program, "main", program))
     return run(*arguments, start=app)
 
 
 SHIPPED = speechrnn.load().path
 INPUT_AS_OUTPUT = {  # what is called, where IN is the one file that it reads
-    "to_onnx": (to_onnx, ["IN", "IN"]),
+    "export": (export, ["IN", "-o", "IN"]),
     "calibrate": (calibrate, ["IN.onnx", "IN.onnx"]),
     "calibrate's picture": (calibrate, ["IN.onnx", "OUT.png", "--picture", "OUT.png"]),
     "quantize": (quantize, ["IN.onnx", "IN.onnx"]),
@@ -287,10 +292,10 @@ def test_an_output_is_none_of_the_inputs(tmp_path, case, through):
 def test_an_onnx_file_of_an_earlier_export_is_replaced_when_it_is_named(tmp_path):
     checkpoint = saved(tmp_path / "best.pt", recognizer("gru"))
     for _ in range(2):
-        assert start(to_onnx, checkpoint, tmp_path / "model.onnx").returncode == 0
+        assert start(export, checkpoint, "-o", tmp_path / "model.onnx").returncode == 0
     onnx.load(tmp_path / "model.onnx")
     before = checkpoint.read_bytes()
-    refused(start(to_onnx, checkpoint, tmp_path / ".." / tmp_path.name / "best.pt"), "best.pt")
+    refused(start(export, checkpoint, "-o", tmp_path / ".." / tmp_path.name / "best.pt"), "best.pt")
     assert checkpoint.read_bytes() == before
 
 

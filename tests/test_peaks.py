@@ -404,7 +404,7 @@ def test_the_live_view_lists_near_misses_with_what_they_lacked(model, clip):
 def test_near_misses_and_peaks_keep_their_time_after_a_device_was_away():
     hearing = at_once(threshold=0.8, refractory_seconds=1.0)
     view = View(hearing, LABELS, Console(file=io.StringIO()))
-    view.hear(hearing.process(script(nein=[0.7, 0.0], ja=[0.0, 0.0])), 5.0)
+    view.add(hearing.process(script(nein=[0.7, 0.0], ja=[0.0, 0.0])), 5.0)
     assert [(m.label, m.time) for m in view.missed] == [("nein", 5.02)]
 
 
@@ -413,7 +413,7 @@ def test_a_peak_is_held_for_some_seconds():
     view = View(hearing, LABELS, Console(file=io.StringIO()))
     listener = SimpleNamespace(latest=np.zeros(0), dropped=0, feed=Feed("x", ()), seconds=0.0, complaint="")
     for posterior in [0.7] + [0.2] * round((HOLD_SECONDS + 1) / 0.02):
-        view.hear(hearing.process(script(ja=[posterior])))
+        view.add(hearing.process(script(ja=[posterior])))
         held.append(re.search(r"^ja .*(0\.\d\d) +(0\.\d{3}) 0\.800 *$", text(view, listener), re.MULTILINE).groups())
     assert held[:2] == [("0.70", "0.700"), ("0.20", "0.700")]
     turn = held.index(("0.20", "0.200"))

@@ -23,7 +23,7 @@ def run() -> None:
     """Run the verb that was asked for; only its own module is imported, since starting fast matters."""
     app = typer.Typer(
         name="speechrnn",
-        help="Hear spoken commands: label clips, look at what the network hears, measure, train and deploy models.",
+        help="Recognise spoken commands: in clips, recordings and live sound. Measure, train and deploy models.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,

@@ -233,9 +233,10 @@ def _recurrent_step(model: "Model") -> Callable[[], object]:
 
 
 def recurrent_stack(cell: str, features: int, hidden: int, layers: int) -> bytes:
-    """An ONNX file with a recurrent stack alone, for one step: `rows`, and each layer's state, in and out.
+    """The ONNX file of one step of a recurrent stack with random weights.
 
-    Written field by field (onnx.proto), since the onnx package is no dependency of the runtime.
+    Its inputs and outputs are the rows [1, 1, features or hidden] and the states of each layer [1, 1, hidden]. It is
+    written field by field (onnx.proto), since the onnx package is no dependency of the runtime.
     """
     gates = {"gru": 3, "lstm": 4, "rnn": 1}[cell]
     kinds = ["hidden", "memory"] if cell == "lstm" else ["hidden"]

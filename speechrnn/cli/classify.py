@@ -1,4 +1,4 @@
-"""`speechrnn classify`: clips in, labels out."""
+"""`speechrnn classify`: the labels of clips."""
 
 import csv
 import glob
@@ -116,7 +116,7 @@ def _find_in(path: str, files: list[str]) -> int:
     if not folder.files:
         raise nothing_in(folder.path)
     files += map(str, folder.files)
-    return folder.unheard()
+    return folder.unread()
 
 
 def _record(name: str, result: "Classification", top: int) -> dict:

@@ -1,4 +1,4 @@
-"""`speechrnn devices`: which microphones are there?"""
+"""`speechrnn devices`: the list of microphones."""
 
 import json
 import sys

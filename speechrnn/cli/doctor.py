@@ -1,4 +1,4 @@
-"""`speechrnn doctor`: does this microphone, on this machine, do for listening?"""
+"""`speechrnn doctor`: a check of the microphone and of this machine's speed."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NOISE_DBFS = -35.0  # words are lost in a floor above that
 OFFSET = 0.02
-FAINTER_DB = 20.0  # than the loudest: such a channel hears nothing of what it hears
+FAINTER_DB = 20.0  # than the loudest channel: one so faint only lowers the mean
 FASTEST = 0.8  # of real time: a machine needs some for itself
 
 
@@ -32,7 +32,7 @@ class Finding:
     device: str
     host_api: str
     native_rate: int  # Hz
-    seconds: float  # heard
+    seconds: float  # of sound
     rms_dbfs: float
     peak_dbfs: float
     noise_floor_dbfs: float
@@ -186,7 +186,7 @@ def _print(finding: Finding, problems: list[str], more: list[str]) -> None:
     rows = {
         "device": f"{finding.device} ({finding.host_api})",
         "native rate": f"{finding.native_rate} Hz",
-        "heard": f"{finding.seconds:.1f} s",
+        "recorded": f"{finding.seconds:.1f} s",
         "level": f"{finding.rms_dbfs:.1f} dBFS RMS, {finding.peak_dbfs:.1f} dBFS peak",
         "channels": f"{levels} dBFS RMS; {finding.channel} is listened to",
         "noise floor": f"{finding.noise_floor_dbfs:.1f} dBFS",

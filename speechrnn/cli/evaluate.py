@@ -1,4 +1,4 @@
-"""`speechrnn evaluate`: how often is the model right on labelled clips?"""
+"""`speechrnn evaluate`: accuracy on labelled clips."""
 
 import json
 import sys
@@ -10,11 +10,10 @@ import typer
 
 from speechrnn.channels import parse
 from speechrnn.cli.options import ChannelOption
-from speechrnn.errors import AudioError
 from speechrnn.evaluation.partition import Partition
 from speechrnn.evaluation.tables import confusion_figures, print_confusions
 from speechrnn.files import check_writable
-from speechrnn.programs import ModelOption, report_errors, say
+from speechrnn.programs import ModelOption, report_errors
 
 
 def evaluate(
@@ -42,24 +41,13 @@ def evaluate(
             from speechrnn import pictures
 
             pictures.kind(picture)
-        from speechrnn.evaluation.corpus import evaluation_clips
+        from speechrnn.evaluation.validate import confusions
         from speechrnn.model import Model
-        from speechrnn.progress import with_progress
 
         classifier = Model(model)
         labels = classifier.labels
-        clips = evaluation_clips(folder, labels, partition.value if partition else None)
-        results = classifier.classify_many((clip.sound(taken) for clip in clips), workers or None, taken)
-        counts = np.zeros((len(labels), len(labels)), int)
-        unreadable = 0
-        for clip, result in with_progress(zip(clips, results, strict=True), len(clips)):
-            if isinstance(result, AudioError):
-                say(str(result))
-                unreadable += 1
-            else:
-                counts[labels.index(clip.label), labels.index(result.label)] += 1
-        if not counts.sum():
-            raise AudioError(f"{folder}: none of its {len(clips)} clips could be used")
+        part = partition.value if partition else None
+        counts, _, unreadable = confusions(classifier, folder, part, workers or None, taken)
         (_print_json if as_json else print_confusions)(counts, labels)
         if picture:
             pictures.confusions(counts, labels, picture)

@@ -1,4 +1,4 @@
-"""`speechrnn export`: a checkpoint in, an ONNX file out."""
+"""`speechrnn export`: the ONNX file of a checkpoint."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Where the sound of `speechrnn listen` comes from: a microphone, a file, sound or PCM on stdin."""
+"""The sources of `speechrnn listen`: a microphone, a file, or sound or PCM on stdin."""
 
 import contextlib
 import time
@@ -29,14 +29,14 @@ class Feed:
 
 
 class Headerless(NamedTuple):
-    """What the options say of raw PCM on stdin; None where they say nothing."""
+    """The options about raw PCM on stdin; None where one isn't given."""
 
     rate: int | None = None  # Hz
     encoding: str | None = None
     channels: int | None = None
 
     def check(self, source: str | None) -> None:
-        """Refuse, before anything is heard, what can't be, and what belongs to another source."""
+        """Refuse options that contradict each other or belong to another source; raises InputError."""
         from speechrnn.pcm import ENCODINGS
 
         for option, value in zip(("--rate", "--pcm", "--channels"), self, strict=True):
@@ -50,6 +50,17 @@ class Headerless(NamedTuple):
 def open_feed(
     source: str | None, device: str | None, raw: Headerless, channel: Channel, realtime: bool
 ) -> Iterator[Feed]:
+    """The feed that the options ask for.
+
+    Parameters
+    ----------
+    source : path of a sound file, - for stdin, or None for a microphone
+    device : part of the name or number of the microphone, or None for the default
+    raw : layout of raw PCM on stdin
+    channel : int from 1, "mean" or "loudest"
+    realtime : bool
+        whether a file comes at the pace of a microphone
+    """
     if source == "-":
         from speechrnn import pipes
         from speechrnn.cli.stdin import stdin

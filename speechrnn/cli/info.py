@@ -1,4 +1,4 @@
-"""`speechrnn info`: what a model says about itself."""
+"""`speechrnn info`: the model card."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`speechrnn listen`: sound that never ends in, a line for each word that is said out."""
+"""`speechrnn listen`: a line for each word in live sound."""
 
 import contextlib
 import sys
@@ -69,7 +69,7 @@ def listen(
             "--exec",
             metavar="CMD",
             help="Run this for each word, without a shell; {label}, {time} and {probability} in its arguments are "
-            "what was heard (a brace itself is doubled), and so are SPEECHRNN_LABEL, SPEECHRNN_TIME and "
+            "those of the detection (a brace itself is doubled), and so are SPEECHRNN_LABEL, SPEECHRNN_TIME and "
             "SPEECHRNN_PROBABILITY in its environment. Its output goes to stderr. While eight of it run, further words "
             "are left out and counted; what still runs at the end is left to finish",
         ),
@@ -78,7 +78,7 @@ def listen(
         Path | None,
         typer.Option(
             metavar="WAV",
-            help="Keep what was heard, and a label track for Audacity beside it (.txt). What is there already stays: "
+            help="Record the sound, and a label track for Audacity beside it (.txt). What is there already stays: "
             "after keep.wav comes keep-2.wav with keep-2.txt, and so on; stderr says which",
         ),
     ] = None,
@@ -140,9 +140,9 @@ def listen(
 
 
 class Listener:
-    """Takes pieces of sound, hands on detections, and counts.
+    """Runs a spotter over the pieces of a feed, hands detections on, and counts them.
 
-    Times are seconds of sound heard since the beginning, as in the recording: also after a device was away.
+    Times are seconds of sound since the beginning, as in the recording: also after a device was away.
     """
 
     def __init__(self, spotter: "Spotter", feed: Feed, recording: Recording | None, view: "View | None") -> None:
@@ -160,7 +160,7 @@ class Listener:
         for samples in self.feed.pieces:
             if self.feed.microphone:
                 self._notice(self.feed.microphone)
-            self._hear(samples)
+            self._process(samples)
             if self._view:
                 self._view.update(self)
         self._report(self._spotter.finish())
@@ -183,14 +183,14 @@ class Listener:
         return self.feed.microphone.complaint(self.latest) if self.feed.microphone else measure(self.latest).complaint
 
     def summarize(self) -> None:
-        """What was heard, on stderr."""
+        """Print how much sound there was, and the count of each word, on stderr."""
         counts = ", ".join(f"{word} {count}" for word, count in self.counts.items())
         total = self.counts.total()
         dropped = f"; {self.dropped} blocks dropped" if self.feed.microphone else ""
         found = f"{total} detection{'' if total == 1 else 's'}{': ' if counts else ''}{counts}"
-        say(f"heard {self.seconds:.1f} s, {found}{dropped}")
+        say(f"listened for {self.seconds:.1f} s, {found}{dropped}")
 
-    def _hear(self, samples: np.ndarray) -> None:
+    def _process(self, samples: np.ndarray) -> None:
         self.seconds += len(samples) / RATE
         self.latest = np.concatenate([self.latest, samples])[-round(LEVEL_SECONDS * RATE) :]
         if self._recording:
@@ -204,10 +204,10 @@ class Listener:
             for output in self.outputs:
                 output(detection)
         if self._view:
-            self._view.hear(detections, self._origin)
+            self._view.add(detections, self._origin)
 
     def _notice(self, microphone: "Microphone") -> None:
-        """What the person at the microphone should know, once each time."""
+        """Print each loss and return of the device, dropped blocks and silence, once each time."""
         if microphone.losses != self._losses:
             self._losses = microphone.losses
             self._spotter.reset()  # what comes next has nothing to do with what came last
@@ -224,7 +224,7 @@ class Listener:
             say(f"{microphone.dropped} blocks dropped so far: this machine can't keep up")
             self._dropped = microphone.dropped
         full = len(self.latest) == round(LEVEL_SECONDS * RATE)
-        silent = full and not self.latest.any() and not microphone.cancels  # that is told by itself
+        silent = full and not self.latest.any() and not microphone.cancels  # which has a warning of its own
         if silent and not self._silent:
             say(f"{microphone.device.name}: {self.complaint}")
         self._silent = silent

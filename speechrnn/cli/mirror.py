@@ -1,4 +1,4 @@
-"""Where the results of recordings go: a file for each in one folder, laid out as the recordings are."""
+"""The files for the results of recordings: one for each in one folder, laid out as the recordings are."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ def mirrored(recordings: Sequence[tuple[str, str | None]], folder: Path, suffix:
     """The file for each recording below `folder`; no two are the same.
 
     A recording of a folder that was named keeps its path in that folder; another one its name. Where that isn't enough
-    to tell two of them apart, folders above stand before it, as few as will do, or the ending of its name is kept.
+    to distinguish two of them, folders above stand before it, as few as will do, or the ending of its name is kept.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def mirrored(recordings: Sequence[tuple[str, str | None]], folder: Path, suffix:
         if not crowded:
             return [folder / place.name.with_name(f"{place.name.name}.{suffix}") for place in places]
         for group in crowded:
-            _tell_apart(group)
+            _lengthen(group)
 
 
 def _place(recording: str, found_in: str | None) -> _Place:
@@ -71,7 +71,7 @@ def _place(recording: str, found_in: str | None) -> _Place:
     return _Place(recording, parts, len(path.relative_to(os.path.abspath(found_in)).parts))
 
 
-def _tell_apart(group: list[_Place]) -> None:
+def _lengthen(group: list[_Place]) -> None:
     """Make the names of results that are the same longer."""
     if len({place.folder for place in group}) == 1:
         longer = [place for place in group if not place.keep_ending]
@@ -102,7 +102,7 @@ def check(
     there = [target for target in targets if os.path.lexists(target)]
     if not there:
         return
-    kept: dict[tuple[int, int], str] = {}  # by what tells files apart, through links too
+    kept: dict[tuple[int, int], str] = {}  # by device and number, so that links are seen through
     for recording in recordings:
         tracks = [Path(recording).with_suffix(ending) for ending in (".txt", ".clips.txt")]
         kept |= dict.fromkeys(_identities(tracks), f"is the label track of {recording}")

@@ -1,4 +1,4 @@
-"""Where the detections of `speechrnn listen` go: lines on stdout, a program for each, a recording and its labels."""
+"""The outputs of `speechrnn listen`: lines on stdout, a program for each detection, a recording and its labels."""
 
 import contextlib
 import io
@@ -70,7 +70,7 @@ class Program:
         self._left_out = 0
 
     def start(self, detection: "Detection") -> None:
-        """Run the program; what it says goes to stderr, since stdout is for detections."""
+        """Run the program; what it prints goes to stderr, since stdout is for detections."""
         if not self._free.acquire(blocking=False):
             self._left_out += 1
             say(f"--exec {self._name}: {MOST_RUNNING} of them still run: {self._left_out} words left out so far")
@@ -116,7 +116,7 @@ def _check_placeholders(argument: str, command: str, known: tuple[str, ...]) -> 
 
 
 def check_save(path: Path, source: str | None) -> None:
-    """Before anything is heard: can the files be put there, and is it not what is listened to?"""
+    """Can the files be put there, and is the WAV not the source itself? Raises InputError otherwise."""
     if path.suffix.lower() != ".wav":
         raise InputError(f"--save {path}: a WAV is written: give it a name that ends in .wav")
     check_place(path, "--save")
@@ -124,7 +124,7 @@ def check_save(path: Path, source: str | None) -> None:
 
 
 class Recording:
-    """What was heard, as a 16-bit WAV, and a label track beside it; both are whole at every moment.
+    """The sound as a 16-bit WAV, and a label track beside it; both are whole at every moment.
 
     Nothing is there before the first sound. Files that are there already stay as they are: where keep.wav or keep.txt
     is one of them, the recording is keep-2.wav with keep-2.txt, and so on. So does it go on when a WAV is full.
@@ -135,13 +135,13 @@ class Recording:
         self._wav: io.BufferedRandom | None = None
         self._labels: io.TextIOWrapper | None = None
         self._bytes = 0  # of sound, in this WAV
-        self._begin = 0.0  # seconds heard before this WAV
+        self._begin = 0.0  # seconds of sound before this WAV
 
     def __enter__(self) -> "Recording":
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        with self._told():
+        with self._naming_the_option():
             self._close()
 
     def write(self, samples: np.ndarray) -> None:
@@ -149,7 +149,7 @@ class Recording:
         content = np.clip(np.rint(samples * 32_768), -32_768, 32_767).astype("<i2").tobytes()
         if not content:
             return
-        with self._told():
+        with self._naming_the_option():
             if self._wav is None or self._bytes + len(content) > WAV_LIMIT:
                 self._start(content)
             else:
@@ -166,7 +166,7 @@ class Recording:
         if self._labels is None:
             return
         time = max(0.0, detection.time - self._begin)
-        with self._told():
+        with self._naming_the_option():
             self._labels.write(audacity(Label(time, time, detection.label)))
             self._labels.flush()
 
@@ -192,7 +192,7 @@ class Recording:
                     continue
                 raise
             self._labels, self._wav = labels, path.open("r+b")
-            say(f"--save: what is heard goes to {path}, labels to {track}")
+            say(f"--save: the sound goes to {path}, labels to {track}")
             return
 
     def _close(self) -> None:
@@ -201,7 +201,7 @@ class Recording:
                 file.close()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _naming_the_option(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:

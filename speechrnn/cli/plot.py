@@ -1,4 +1,4 @@
-"""`speechrnn plot`: a picture of what the network hears."""
+"""`speechrnn plot`: a picture of a clip and its posteriors."""
 
 import os
 from pathlib import Path

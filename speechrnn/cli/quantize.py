@@ -1,4 +1,4 @@
-"""`speechrnn quantize`: an ONNX file in, a smaller one out."""
+"""`speechrnn quantize`: a smaller ONNX file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,7 @@ def quantize(
     clips: ClipsOption = None,
     partition: PartitionOption = None,
 ) -> None:
-    """Store the weights of a model smaller; nothing is written if it then hears other words.
+    """Store the weights of a model smaller; nothing is written if its labels then differ.
 
     Example: speechrnn quantize model.onnx small.onnx --clips ../data/speech_commands --partition validation
     """

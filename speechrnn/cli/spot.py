@@ -144,7 +144,8 @@ def _all_found(
 def detections(spotter: "Spotter", recording: str, channel: Channel = "mean") -> Iterator["Detection"]:
     """The words in a recording, from a fresh state; it is read blockwise, so it may be of any length.
 
-    A detection is given when its peak is known: after its refractory time, or at the end.
+    A detection is yielded when its peak is known: after its refractory time, or at the end. `recording` is a path, or -
+    for stdin; raises AudioError if it can't be used.
     """
     from speechrnn import audio
     from speechrnn.cli.stdin import stdin_file

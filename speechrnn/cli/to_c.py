@@ -1,4 +1,4 @@
-"""`speechrnn to-c`: an ONNX file in, a C program out."""
+"""`speechrnn to-c`: an ONNX file as a C program."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ def to_c(
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for speechrnn.h, speechrnn.c and main.c")],
     weights: Annotated[
         Precision,
-        typer.Option(help="int8 needs a quarter of the flash and hears what `speechrnn quantize`'s file hears"),
+        typer.Option(help="int8 needs a quarter of the flash and computes what the file of `speechrnn quantize` does"),
     ] = Precision.float32,
     clips: Annotated[
         Path | None,
@@ -50,19 +50,19 @@ def to_c(
             corpus.evaluation_clips(clips, model.labels, "validation")  # and so are clips that aren't there
         stored = with_weights(model, weights)
         made = program(c_weights.read(stored), model.card, weights, model_path.name)
-        told = ["not compared with the ONNX file, since there is no C compiler here"]
+        lines = ["not compared with the ONNX file, since there is no C compiler here"]
         if compiler:
             compiled = c_compiled.Compiled(made, model.card, compiler)
             name = f"{model_path} with {weights} weights"
-            told = list(compare(compiled, c_compiled.as_written(stored), name, clips))
+            lines = list(compare(compiled, c_compiled.as_written(stored), name, clips))
             if timed:
                 ours, theirs, ratio = c_compiled.block_seconds(compiled, stored)
                 took = f"{1000 * ours:.3f} ms, onnxruntime {1000 * theirs:.3f} ms"
-                told.append(f"a block: {took}, {ratio:.2f} times the time")
+                lines.append(f"a block: {took}, {ratio:.2f} times the time")
         put(made, folder, overwrite)
         constants = f"{made.constant_bytes / 1000:.1f} KB of constants"
         typer.echo(f"{folder}: {', '.join(made.files)}")
         typer.echo(f"flash: {constants}, and less than {CODE_KILOBYTES} KB of code")
         typer.echo(f"RAM: {made.state_bytes / 1000:.1f} KB of state, and less than {STACK_BYTES} bytes of stack")
-        for line in told:
+        for line in lines:
             typer.echo(line)

@@ -1,4 +1,4 @@
-"""`speechrnn train`: a config in, a trained network in a run folder out."""
+"""`speechrnn train`: a network trained by a config."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ from speechrnn.programs import report_errors
 
 
 @contextmanager
-def _said_once() -> Iterator[None]:
-    """What all the processes that torchrun starts find wrong at once is said by the first one."""
+def _reported_once() -> Iterator[None]:
+    """Of errors that all the processes of torchrun raise, only the first process prints its own."""
     try:
         yield
     except InputError:
@@ -68,7 +68,7 @@ def train(
     On four GPUs, in 16 bits where that is exact enough; every process takes a part of each batch:
     speechrnn train configs/gru-12.toml --devices 4 --strategy ddp --set train.precision=bf16-mixed
     """
-    with _left_at_once(), report_errors(), _said_once():
+    with _left_at_once(), report_errors(), _reported_once():
         from speechrnn.training import config as settings
 
         options = {"devices": devices, "strategy": strategy}

@@ -1,4 +1,4 @@
-"""`speechrnn validate`: all that a model is chosen by."""
+"""`speechrnn validate`: all figures that a model is chosen by."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ from speechrnn.files import check_place, check_writable, write
 from speechrnn.programs import report_errors, say
 
 FOUND_IN_STREAMS = {  # figure of `speechrnn score`: what it is called here, and how it is written
-    "words": ("words said", "{}"),
+    "words": ("words", "{}"),
     "missed_share": ("missed", "{:.1%}"),
     "wrong": ("taken for another word", "{}"),
     "doubles": ("detected twice", "{}"),
@@ -64,7 +64,7 @@ def validate(
         list[Path] | None,
         typer.Option(
             "--unseen-noise",
-            help="Folders of noise, never trained on; of --noise, held-out recordings are heard in any case; "
+            help="Folders of noise, never trained on; of --noise, held-out recordings are taken in any case; "
             f"may be repeated [default: {', '.join(UNSEEN_NOISE)}]",
             show_default=False,
         ),
@@ -124,7 +124,7 @@ def show(made: dict[str, Any], labels: tuple[str, ...]) -> None:
         print_confusions(np.array(made["clips"]["confusions"]), labels)
     for part, label, header in (
         ("unseen_words", corpus.UNKNOWN, "word never trained"),
-        ("held_out_words", corpus.UNKNOWN, "words kept away"),
+        ("held_out_words", corpus.UNKNOWN, "held-out words"),
         ("unseen_noise", SILENCE, "noise never trained"),
     ):
         if part in made:

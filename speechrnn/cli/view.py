@@ -1,4 +1,4 @@
-"""What `speechrnn listen` shows on a terminal: level, a bar for each word, the last detections and near misses."""
+"""The terminal view of `speechrnn listen`: level, a bar for each word, the last detections and near misses."""
 
 import time
 from collections import deque
@@ -78,8 +78,8 @@ class View:
     def __exit__(self, *raised: Any) -> None:
         self._live.__exit__(None, None, None)
 
-    def hear(self, detections: list["Detection"], origin: float = 0.0) -> None:
-        """Take what the spotter made of the next sound; its time begins `origin` seconds after the view's."""
+    def add(self, detections: list["Detection"], origin: float = 0.0) -> None:
+        """Take the detections and posteriors of the last piece; its time begins `origin` seconds after the view's."""
         self.found += detections
         self.missed += [replace(missed, time=round(origin + missed.time, 4)) for missed in self._spotter.near_misses]
         now = origin + self._spotter.seconds
@@ -106,7 +106,7 @@ class View:
 
         loudness = dbfs(rms(listener.latest[-4800:])) if len(listener.latest) else FLOOR_DBFS
         dropped = f", {listener.dropped} blocks dropped" if listener.dropped else ""
-        head = Text(f"{listener.feed.name}: {listener.seconds:.0f} s heard{dropped}", style="bold")
+        head = Text(f"{listener.feed.name}: {listener.seconds:.0f} s{dropped}", style="bold")
         rows = Table.grid(padding=(0, 1))
         level = Bar(80.0, 0.0, max(0.0, 80.0 + loudness), width=BAR_WIDTH)
         rows.add_row("level", level, f"{loudness:.0f} dBFS", Text("peak", "cyan"), Text("needs", "yellow"))

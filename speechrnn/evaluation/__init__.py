@@ -1,1 +1,1 @@
-"""How good is a model? Labelled clips and streams, what is counted in them, in tables and as JSON. Numpy alone."""
+"""Evaluation of models on labelled clips and streams. Needs numpy alone."""

@@ -1,4 +1,4 @@
-"""Probabilities and whether they were right in, how far they can be believed out.
+"""Calibration: how well the probabilities of labels agree with the share of them that is right.
 
 Of the clips that are labelled with a probability of 0.9, nine in ten should be right. Guo et al. 2017, On Calibration
 of Modern Neural Networks (arXiv:1706.04599), is the source of the measure and of the remedy: one temperature, by which
@@ -68,9 +68,19 @@ def expected_calibration_error(probabilities: Sequence[float], right: Sequence[b
 
 
 def tempered(posteriors: np.ndarray, temperature: float) -> np.ndarray:
-    """What the softmax gives when its logits are divided by `temperature` (> 0): float64 of the same shape.
+    """The softmax of logits that are divided by a temperature (Guo et al. 2017, section 4.2).
 
-    A softmax forgets only what all its logits have in common, so its logarithm stands for them.
+    The logarithm of a softmax is its logits but for a constant, and the constant cancels.
+
+    Parameters
+    ----------
+    posteriors : array [..., labels]
+        the softmax of the logits themselves
+    temperature : number > 0
+
+    Returns
+    -------
+    np.ndarray [shape=(..., labels), dtype=float64]
     """
     logits = np.log(np.maximum(posteriors, np.finfo(np.float32).tiny), dtype=np.float64) / temperature
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Which sound stands for which label: folders in, lists of clips out. Numpy only, so `speechrnn evaluate` can use it.
+"""Lists of labelled clips, from folders of sound.
 
 The layout is that of Speech Commands: a folder for each word, `_background_noise_` beside them. The clips of a
 partition are those of its speakers, by the folder's own lists where it carries them, by the published rule where not.
@@ -73,9 +73,19 @@ def task_labels(task: str) -> tuple[str, ...]:
 
 
 def word_clips(folder: Path, labels: Sequence[str], part: str | None) -> list[Clip]:
-    """Clips of the word folders below `folder`, of one partition or (None) of all.
+    """The clips of the word folders below `folder`.
 
-    Words that are no labels become `_unknown_`; where the task has no such label, they are left out.
+    Parameters
+    ----------
+    folder : in the layout of Speech Commands
+    labels : of the task
+        other words become `_unknown_`; where that is no label of the task, they are left out
+    part : training, validation or testing, or None for the clips of all
+
+    Raises
+    ------
+    AudioError
+        if there is no such clip
     """
     listed = listed_partitions(folder) if part else {}
     clips, of_no_word, of_no_label = [], [], []
@@ -110,9 +120,9 @@ def noise_recordings(folder: Path) -> list[Path]:
 
 
 def silence_clips(recordings: Sequence[Path], count: int, seed: int, part: str | None) -> list[Clip]:
-    """Cuts of one second at levels over 30 dB, one in ten of them digital silence.
+    """`count` cuts of one second from `recordings` at levels over 30 dB, one in ten of them digital silence.
 
-    Of the validation partition: from the end of each recording, which training never hears.
+    Of the validation partition (`part`): from the end of each recording, which is held out from training.
     """
     rng = np.random.default_rng(seed)
     clips = []
@@ -127,7 +137,7 @@ def silence_clips(recordings: Sequence[Path], count: int, seed: int, part: str |
 
 
 def evaluation_clips(folder: str | Path, labels: Sequence[str], part: str | None = None, seed: int = 0) -> list[Clip]:
-    """What accuracy is measured on: the same list for the same folder, labels, partition and seed.
+    """The clips on which accuracy is measured: the same list for the same folder, labels, partition and seed.
 
     With a partition, in the published proportions: all clips of the words, and a tenth as many of other words and of
     noise. Without one, every clip there is. Folders named `_unknown_` and `_silence_` (the published test sets have

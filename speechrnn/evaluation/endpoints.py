@@ -1,4 +1,4 @@
-"""Where a word begins and ends in a clip, by energy. Numpy only: training, `make_stream` and tests use one rule.
+"""The endpoints of a word in a clip, by energy. Training, `make_stream` and tests use this one rule.
 
 The rule: energy of frames of 10 ms, averaged over three, in decibels. The floor is the quietest fifth of the frames,
 the peak the loudest one; the threshold lies at 35 % of the way from floor to peak. The word is the stretch of frames

@@ -1,4 +1,4 @@
-"""Which partition a clip belongs to: a file name flows in, `training`, `validation` or `testing` comes out.
+"""The partition of a clip, by its file name: `training`, `validation` or `testing`.
 
 The rule is the one that Speech Commands was published with (Warden 2018, arXiv:1804.03209; `which_set` in
 tensorflow/examples/speech_commands/input_data.py). It looks at the speaker alone, so all clips of one person stay on

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recording:
-    """A sound file and what is said in it, in seconds from its start."""
+    """A sound file and its reference labels, in seconds from its start."""
 
     path: Path
     labels: tuple[Label, ...] = ()
@@ -31,7 +31,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class IntervalAccuracy:
-    """Of clips in a stream: how many get their label within it, and how many when cut out and heard by themselves."""
+    """How many clips of a stream get their label within it, and how many when they are cut out of it."""
 
     clips: int = 0
     in_stream: int = 0
@@ -54,6 +54,8 @@ def sound_files(paths: Iterable[Path], held_out: bool) -> Iterator[Path]:
 
 def read(path: Path, labels: Path | None = None, no_labels: bool = False) -> Recording:
     """The file with its label tracks: `labels`, or x.txt beside x.wav, and x.clips.txt where there is one.
+
+    With `no_labels`, no word is expected in it.
 
     Raises
     ------
@@ -80,20 +82,8 @@ def cache_posteriors(
 ) -> tuple[CachedPosteriors, list[float]]:
     """Run the network over recordings as one stream from a fresh state.
 
-    Parameters
-    ----------
-    spotter : Spotter
-    group : recordings
-    advance : function
-        called with the seconds of sound that were processed since the last call
-    channel : int from 1, "mean" or "loudest"
-
-    Returns
-    -------
-    CachedPosteriors
-        of the whole stream
-    list of float
-        the second in it where each recording begins
+    `advance` is called with the seconds of sound that were processed since its last call. Returned are the posteriors
+    of the whole stream, and the second in it where each recording begins.
     """
     spotter.reset()
     rows, labels, starts, samples = [], [], [], 0
@@ -112,9 +102,24 @@ def cache_posteriors(
 def interval_accuracy(
     model: "Model", recording: Recording, posteriors: np.ndarray, start: float = 0.0, channel: Channel = "mean"
 ) -> IntervalAccuracy:
-    """Label the clips of a recording, which begins at second `start` of the stream that `posteriors` are of.
+    """Label the clips of a recording, within the stream and cut out of it.
 
-    Clips that have a label which the model doesn't know are left out.
+    Clips whose label is none of the model's are left out.
+
+    Parameters
+    ----------
+    model : Model
+    recording : Recording
+    posteriors : array [blocks, labels]
+        of the stream
+    start : number
+        second of the stream at which the recording begins
+    channel : int from 1, "mean" or "loudest"
+
+    Raises
+    ------
+    InputError
+        if a clip is empty or ends after the sound
     """
     clips = [clip for clip in recording.clips if clip.word in model.labels]
     if not clips:
@@ -140,7 +145,7 @@ def _rows_of(card: "Card", start: float, end: float) -> slice:
 
 
 def total_seconds(recordings: Sequence[Recording]) -> float | None:
-    """By the headers; None where one can't be read or leaves it open (what is wrong with it is said later)."""
+    """By the headers; None where one can't be read or leaves it open (reading it raises the error)."""
     lengths = [audio.seconds_of(recording.path) for recording in recordings]
     known = [length for length in lengths if length is not None]
     return sum(known) if len(known) == len(lengths) else None

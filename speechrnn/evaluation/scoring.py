@@ -9,7 +9,7 @@ its end.
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 import numpy as np
 
@@ -36,13 +36,7 @@ class WordCounts:
         return self.references - self.hits
 
     def __add__(self, other: "WordCounts") -> "WordCounts":
-        return WordCounts(
-            self.references + other.references,
-            self.hits + other.hits,
-            self.substitutions + other.substitutions,
-            self.duplicates + other.duplicates,
-            self.false_accepts + other.false_accepts,
-        )
+        return WordCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)
@@ -204,7 +198,17 @@ def det_curve(
 ) -> list[tuple[float, Score]]:
     """Detection error trade-off (Martin et al. 1997): the score at each threshold, one and the same for all words.
 
-    The network isn't run again: a `Detector` decides anew on the posteriors.
+    Parameters
+    ----------
+    card : Card
+        of the model that gave the posteriors
+    recordings : cached posteriors, on which a `Detector` decides anew at each threshold
+    thresholds : numbers in (0, 1]
+    words : words to detect, or None for all
+
+    Returns
+    -------
+    list of (threshold, score)
     """
     chosen = None if words is None else tuple(words)
     return [(t, judge(Detector(card, threshold=t, words=chosen), recordings)) for t in thresholds]

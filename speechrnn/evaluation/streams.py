@@ -1,12 +1,12 @@
-"""Streams: clips laid end to end in one sound file, with what is said when beside it.
+"""Streams: clips laid end to end in one sound file, with label tracks beside it.
 
-Beside OUT.wav stand two label tracks: OUT.txt with the words, from where to where they are loud (`word_endpoints`), and
+Beside OUT.wav stand two label tracks: OUT.txt with the words between their endpoints (`word_endpoints`), and
 OUT.clips.txt with the whole clips, `_unknown_` and `_silence_` among them. `speechrnn score` reads all three.
 
-Level: without noise every clip stays as it was recorded. With noise every spoken clip is brought to such a level that
-its mean power over the extent of its word is -26 dB below full scale (the nominal speech level of ITU-T P.56), and the
-noise runs through the whole stream at `snr` dB below that, by its mean power over each piece of at most 30 s. Clips of
-silence keep their level. So each word stands `snr` dB above the noise, whoever said it.
+Level: without noise every clip stays as it was recorded. With noise every spoken clip is scaled so that its mean power
+between the endpoints of its word is -26 dB of full scale (the nominal speech level of ITU-T P.56), and the noise runs
+through the whole stream at `snr` dB below that, by its mean power over each piece of at most 30 s. Clips of silence
+keep their level. So each word stands `snr` dB above the noise, whoever says it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ def make_stream(
     samples : np.ndarray [shape=(samples,), dtype=float32]
         at 16 kHz
     words : list of Label
-        what is said, by energy; without `_unknown_` and `_silence_`
+        the words between their endpoints; without `_unknown_` and `_silence_`
     intervals : list of Label
         the clips from end to end, with their labels
     """
@@ -117,7 +117,7 @@ def _add_noise(samples: np.ndarray, noise: Iterable[np.ndarray], level: float) -
     """Add noise of `level` dB to all of `samples`, in place, its recordings in turn."""
     usable = [piece for piece in noise if rms(piece) > db_to_amplitude(QUIETEST_NOISE)]
     if not usable:
-        raise InputError("there is no noise that can be heard: give a folder of it")
+        raise InputError("there is no noise but silence: give a folder of it")
     position, turn = 0, 0
     while position < len(samples):
         piece = usable[turn % len(usable)][: len(samples) - position]
@@ -129,7 +129,14 @@ def _add_noise(samples: np.ndarray, noise: Iterable[np.ndarray], level: float) -
 def held_out_noise(folder: Path, others: Path | None, seed: int) -> list[np.ndarray]:
     """Noise that is never trained on, in pieces of at most 30 s [samples], shuffled.
 
-    The last fifth of each recording in `_background_noise_` of `folder`, and recordings below `others` by their names.
+    Parameters
+    ----------
+    folder : Path
+        in the layout of Speech Commands: the last fifth of each recording in its `_background_noise_`
+    others : Path, or None
+        folder of further recordings: those that `corpus.held_out` gives
+    seed : int
+        of the order
     """
     recordings = [(path, corpus.VALIDATION_NOISE_FROM) for path in corpus.noise_recordings(folder)]
     if others is not None:

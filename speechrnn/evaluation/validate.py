@@ -1,10 +1,9 @@
 """All figures that a model is chosen by, on sound that it was not trained on.
 
-Clips: accuracy on the validation speakers of Speech Commands, and how far the probabilities can be believed (expected
-calibration error). Open set: other words from a set that training never reads, and those of other sets that are kept
-away from it, are to be `_unknown_`; noise and music that training never hears are to be `_silence_`. Streams: those of
-`speechrnn.evaluation.streams`, clean, noisy and with a faint hiss in the gaps, and speech and noise that is held out
-from training, as `speechrnn score` counts in them.
+Clips: accuracy on the validation speakers of Speech Commands, and expected calibration error. Open set: words of a set
+that training never reads, and held-out words of other sets, are to be `_unknown_`; noise and music that training never
+reads are to be `_silence_`. Streams: those of `speechrnn.evaluation.streams`, clean, noisy and with a faint hiss in the
+gaps, and held-out speech and noise, with the counts of `speechrnn score`.
 """
 
 import tempfile
@@ -18,6 +17,7 @@ import numpy as np
 
 from speechrnn import audio
 from speechrnn.card import SILENCE
+from speechrnn.channels import Channel
 from speechrnn.errors import AudioError, InputError
 from speechrnn.evaluation import calibration, corpus, recordings, scoring
 from speechrnn.evaluation.recordings import IntervalAccuracy, Recording
@@ -29,7 +29,7 @@ from speechrnn.progress import SoundProgress, with_progress
 from speechrnn.spotter import Spotter
 
 PARTITION = "validation"
-NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is heard
+NOISE_HOP_SECONDS = 3.0  # one second of every three of a noise is taken
 NOISY = 10.0  # dB, words above the noise of the noisy stream
 HISS = -60.0  # dB below full scale, in the gaps of the hissing stream
 
@@ -46,22 +46,34 @@ class Folders:
     unseen_noise: tuple[Path, ...]
 
 
-def clips(model: Model, folder: Path) -> dict[str, Any]:
-    """Accuracy, recall of each label and expected calibration error on validation clips, as `speechrnn evaluate`."""
-    found = corpus.evaluation_clips(folder, model.labels, PARTITION)
+def confusions(
+    model: Model, folder: Path, partition: str | None, workers: int | None = None, channel: Channel = "mean"
+) -> tuple[np.ndarray, list[tuple[float, bool]], int]:
+    """Label the evaluation clips of a folder; print a line for each that can't be read.
+
+    Returned are the counts [reference labels, predicted labels], for each clip the probability of its predicted label
+    and whether that is right, and the number of unreadable clips. Raises AudioError if all are.
+    """
+    found = corpus.evaluation_clips(folder, model.labels, partition)
     counts = np.zeros((len(model.labels), len(model.labels)), int)
-    probabilities, right, unreadable = [], [], 0
-    results = model.classify_many(clip.sound() for clip in found)
+    labelled, unreadable = [], 0
+    results = model.classify_many((clip.sound(channel) for clip in found), workers, channel)
     for clip, result in with_progress(zip(found, results, strict=True), len(found)):
         if isinstance(result, AudioError):
             say(str(result))
             unreadable += 1
             continue
         counts[model.labels.index(clip.label), model.labels.index(result.label)] += 1
-        probabilities.append(result.probability)
-        right.append(result.label == clip.label)
-    if not right:
+        labelled.append((result.probability, result.label == clip.label))
+    if not labelled:
         raise AudioError(f"{folder}: none of its {len(found)} clips could be used")
+    return counts, labelled, unreadable
+
+
+def clips(model: Model, folder: Path) -> dict[str, Any]:
+    """Accuracy, recall of each label and expected calibration error on validation clips, as `speechrnn evaluate`."""
+    counts, labelled, unreadable = confusions(model, folder, PARTITION)
+    probabilities, right = zip(*labelled, strict=True)
     rows = confusion_figures(counts, model.labels)
     words = [row for row in rows if row["label"] in model.card.words and row["clips"]]
     return {
@@ -76,7 +88,11 @@ def clips(model: Model, folder: Path) -> dict[str, Any]:
 
 
 def open_set(model: Model, sounds: Sequence[tuple[str, Sound]], label: str) -> dict[str, Any]:
-    """How many of the `sounds`, each with the name of its kind, get the one label that is right for all of them."""
+    """Recall of sounds that all have the same reference label, in total and by kind.
+
+    `sounds` are pairs of the name of a kind and a sound as `Model.classify` takes it. Raises InputError if the model
+    has no such label, or no sound can be used.
+    """
     if label not in model.labels:
         raise InputError(f"{model.name}: has no label {label}")
     predicted: defaultdict[str, Counter[str]] = defaultdict(Counter)  # labels, by the kind of sound
@@ -138,7 +154,7 @@ def word_stream(
 
 
 def held_out_recordings(*folders: Path) -> list[Recording]:
-    """Sound without a command that training leaves out."""
+    """The held-out recordings below the folders, none of which has a command in it."""
     found = [recordings.read(path, no_labels=True) for path in recordings.sound_files(folders, held_out=True)]
     if not found:
         raise InputError(f"{' or '.join(map(str, folders))}: holds no sound that is left out of training")
@@ -167,7 +183,13 @@ def stream(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
 
 
 def measure(model: Model, folders: Folders) -> dict[str, Any]:
-    """Everything that the recordings in `folders` allow; what could not be measured, and why, is under `skipped`."""
+    """The figures of all parts, by name; the reasons why parts could not be measured are under `skipped`.
+
+    Raises
+    ------
+    InputError
+        if no part could be measured
+    """
 
     def words_in_stream(snr: float | None = None, hiss: float | None = None) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as into:
