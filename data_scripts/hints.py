@@ -27,8 +27,8 @@ from speechrnn.inference import Session, session
 from speechrnn.programs import report_errors
 from speechrnn.progress import with_progress
 from speechrnn.training import config as settings
-from speechrnn.training.hints import EMBEDDING_SIZE, digests
-from speechrnn.training.sounds import Sounds
+from speechrnn.training.audio_pool import AudioPool
+from speechrnn.training.feature_distillation import EMBEDDING_SIZE, digests
 
 PADDING = 6_000  # samples before and behind a clip, so that its beginning and its end fill windows too
 FRAME, FRAME_HOP, WINDOW, WINDOW_HOP = 400, 160, 76, 8  # of a frame, in samples; of an embedding, in frames
@@ -94,7 +94,7 @@ def main(
         chosen = settings.load(config, set_ or [])
         hear = teacher(models)
         words = replace(chosen.data, noise_folders=(), speech_folders=(), made_noises=0)
-        clips = Sounds(words, corpus.task_labels(words.task), "training").clips
+        clips = AudioPool(words, corpus.task_labels(words.task), "training").clips
         with ThreadPoolExecutor() as pool:
             heard = list(with_progress(pool.map(hear, clips), len(clips)))
         embeddings = np.stack(heard)

@@ -44,10 +44,10 @@ from speechrnn.programs import report_errors, say
 from speechrnn.timing import median_times
 from speechrnn.training import checkpoint, toml_files
 from speechrnn.training import config as settings
+from speechrnn.training.audio_pool import listed
 from speechrnn.training.bounds import shown
 from speechrnn.training.data import clip_tensor
 from speechrnn.training.network import Recognizer
-from speechrnn.training.sounds import listed
 from speechrnn.training.train import predict
 
 TIMED_CLIPS = 30

@@ -8,9 +8,9 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.augment import (
     GATE_FADE_SECONDS,
     GATE_SECONDS,
+    VTLP,
     Augment,
     SpecAugment,
-    VocalTract,
     microphone_response,
     room_response,
     suppress,
@@ -378,11 +378,11 @@ def test_what_is_not_masked_is_untouched():
 
 def throats(frames, **changes):
     torch.manual_seed(0)
-    return VocalTract(AugmentConfig(**changes), FrontEndConfig())(frames)
+    return VTLP(AugmentConfig(**changes), FrontEndConfig())(frames)
 
 
 def test_another_throat_moves_a_formant_as_far_as_it_may_and_stretches_the_clip_by_one_factor():
-    centres = torch.from_numpy(VocalTract(AugmentConfig(), FrontEndConfig()).centres).float()
+    centres = torch.from_numpy(VTLP(AugmentConfig(), FrontEndConfig()).centres).float()
     heard = throats(centres.expand(500, 3, 40), vocal_tract_probability=0.5, vocal_tract_range=0.1)
     factor = (heard / centres)[:, :, 5:30]  # away from the edges, beyond which there is nothing to take
     assert torch.allclose(factor, factor[:, :1, :1].expand_as(factor), rtol=1e-4)

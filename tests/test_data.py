@@ -15,9 +15,9 @@ from speechrnn.errors import ConfigError
 from speechrnn.evaluation import corpus
 from speechrnn.evaluation.corpus import SILENCE, UNKNOWN, task_labels
 from speechrnn.evaluation.partition import partition
+from speechrnn.training.audio_pool import CLIP_SAMPLES
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, StreamConfig, TrainConfig
-from speechrnn.training.data import MADE_WORD, SPEECH, TrainingData, evaluation_tensors
-from speechrnn.training.sounds import CLIP_SAMPLES
+from speechrnn.training.data import PSEUDO_WORD, SPEECH, TrainingData, evaluation_tensors
 
 BATCH = 8
 LABELS = task_labels("yes,no,rare")
@@ -221,7 +221,7 @@ def test_running_speech_is_cut_into_unknown(folder, tmp_path):
 
 def test_made_words_are_a_share_of_unknown(folder):
     data = TrainingData(settings(folder, data={"made_words_share": 0.4}), LABELS)
-    made = [label for clip, label in data.order if clip == MADE_WORD]
+    made = [label for clip, label in data.order if clip == PSEUDO_WORD]
     assert {data.labels[label] for label in made} == {UNKNOWN}
     assert len(made) == round(0.4 * drawn(data)[UNKNOWN])
     known = {round(0.1 + n / 1000, 3) for n in range(20)}
@@ -235,8 +235,8 @@ def test_further_folders_of_words_are_unknown(folder, tmp_path):
     for name in names:
         write(tmp_path / "wake" / "yes" / name, np.full(SAMPLE_RATE, 0.4, np.float32))
     data = TrainingData(settings(folder, data={"unknown_folders": (str(tmp_path / "wake"),)}), LABELS)
-    assert len(data.sounds.by_word["wake/yes"]) == 4
-    assert data.sounds.label_of["wake/yes"] == UNKNOWN
+    assert len(data.pool.by_word["wake/yes"]) == 4
+    assert data.pool.label_of["wake/yes"] == UNKNOWN
     assert drawn(data)["yes"] == 15
 
 

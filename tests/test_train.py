@@ -24,12 +24,12 @@ from speechrnn.decision import clearest
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.export import to_onnx
 from speechrnn.training import checkpoint, config
+from speechrnn.training.audio_pool import AudioPool
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
-from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS, digests
+from speechrnn.training.feature_distillation import EMBEDDING_SIZE, NO_EMBEDDINGS, digests
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import clip_logits
-from speechrnn.training.sounds import Sounds
 from speechrnn.training.train import (
     gradient_norms,
     learning_rate,
@@ -355,7 +355,7 @@ def one_step(run, scale=1.0):
     run.steps = 10
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
     run.recognizer.network.output.weight.data.mul_(scale)
-    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_HINTS, *NO_SEQUENCES))
+    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_EMBEDDINGS, *NO_SEQUENCES))
     return norm, gradient_norms(run.recognizer)
 
 
@@ -463,12 +463,12 @@ def sequence_step(run, state, fill):
     targets = torch.full((2, 150), fill)
     torch.manual_seed(0)  # dropout
     words = torch.tensor([[0, 10, 1], [1, 60, 0]])
-    return run.objective(clips, torch.full((8,), 3), *NO_HINTS, noise, targets, words).detach()
+    return run.objective(clips, torch.full((8,), 3), *NO_EMBEDDINGS, noise, targets, words).detach()
 
 
 def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *STREAMS, "stream.reset_probability=0.0")
-    run._learn()
+    run._training_mode()
     fresh = torch.zeros_like(run.objective.stream_state)
     first = sequence_step(run, fresh, 1)
     heard = run.objective.stream_state
@@ -478,7 +478,7 @@ def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_pat
     assert float(sequence_step(run, fresh, 1)) == pytest.approx(float(first))
     assert float(sequence_step(run, heard, 1)) != pytest.approx(float(first))
     always = start(config_file, tmp_path / "other", *STREAMS, "stream.reset_probability=1.0")
-    always._learn()
+    always._training_mode()
     assert float(sequence_step(always, heard, 1)) == pytest.approx(float(sequence_step(always, fresh, 1)))
 
 
@@ -486,7 +486,7 @@ def test_the_stream_counts_by_its_weight(config_file, tmp_path):
     losses = []
     for weight in (0.0, 1.0, 3.0):
         run = start(config_file, tmp_path / str(weight), *STREAMS, f"stream.weight={weight}")
-        run._learn()
+        run._training_mode()
         losses.append(float(sequence_step(run, torch.zeros_like(run.objective.stream_state), 1)))
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
@@ -646,7 +646,7 @@ def command(start, config_file, folder, *overrides, resume=False):
 @pytest.fixture(scope="module")
 def as_one(data_folder):
     """Settings of a run that learns the same on any number of processes, from hints too."""
-    clips = Sounds(config.DataConfig(folder=str(data_folder), task="high,low"), LABELS, "training").clips
+    clips = AudioPool(config.DataConfig(folder=str(data_folder), task="high,low"), LABELS, "training").clips
     hints = np.random.default_rng(0).standard_normal((len(clips), 3, EMBEDDING_SIZE)).astype(np.float16)
     path = data_folder.parent / "hints.npz"
     np.savez(path, digests=list(digests(clips)), embeddings=hints, seconds=[0.4, 0.6, 0.8])
@@ -744,7 +744,7 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
     stream = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(1))
     run.steps = 10
     words = torch.tensor([[0, 10, 1]])
-    loss, norm = run._train_step((audio, torch.arange(8) % 4, *NO_HINTS, stream, torch.full((2, 150), 1), words))
+    loss, norm = run._train_step((audio, torch.arange(8) % 4, *NO_EMBEDDINGS, stream, torch.full((2, 150), 1), words))
     assert 0 < loss < float("inf")
     assert 0 < norm < float("inf")
     assert widths == [torch.bfloat16] * 2

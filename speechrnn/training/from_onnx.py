@@ -1,8 +1,8 @@
 """Weights of an ONNX file of ours, read back into the torch network that it was exported from.
 
 The inverse of the export. In a file, batch normalisation is folded into scales and biases, temperature and priors into
-the output layer, and so they are read back: the network infers what the file does. int8 and float16 weights become the
-numbers that the runtime multiplies with.
+the output layer, and so they are read back: the network computes what the file does. int8 and float16 weights become
+float32.
 """
 
 from collections.abc import Callable, Iterator
