@@ -13,7 +13,7 @@ A plan names a config, what all runs change in it, the seeds, and the variants, 
 
 Each run is trained by `speechrnn train` and measured in torch on the data of `speechrnn validate`, so that networks for
 whole clips, which can't be exported, are compared too. OUT.json has the figures of each run under a digest of its
-settings: a plan that was stopped goes on where it was. The time of a clip is not kept: all networks are timed each time.
+settings: a plan that was stopped goes on where it was. The time of a clip is not kept: all networks are timed anew.
 """
 
 import hashlib

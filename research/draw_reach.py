@@ -38,12 +38,12 @@ def reach(model: Recognizer, sound: Tensor, directions: int = DIRECTIONS, seed: 
     model : Recognizer
     sound : float32 [batch, samples], whole blocks
     """
-    heard: list[tuple[Tensor, Tensor]] = []
+    seen: list[tuple[Tensor, Tensor]] = []
     assert isinstance(model.network, Network)
-    hook = model.network.cell.register_forward_hook(lambda cell, given, out: heard.append((given[0], out[0])))
+    hook = model.network.cell.register_forward_hook(lambda cell, given, out: seen.append((given[0], out[0])))
     model.eval()(sound, sound.new_zeros(len(sound), model.state_size))
     hook.remove()
-    inputs, outputs = heard[0]  # [batch, blocks, features], [batch, blocks, hidden]
+    inputs, outputs = seen[0]  # [batch, blocks, features], [batch, blocks, hidden]
     generator = torch.Generator().manual_seed(seed)
     squares = torch.zeros(inputs.shape[1])
     for _ in range(directions):
@@ -101,8 +101,8 @@ def main(
         norms = {}
         for name, model in models.items():
             block_seconds = model.block_length / audio.SAMPLE_RATE
-            heard = ends(loaded, round(seconds / block_seconds) * model.block_length)
-            norms[name] = (reach(model, heard).numpy(), block_seconds)
+            sound = ends(loaded, round(seconds / block_seconds) * model.block_length)
+            norms[name] = (reach(model, sound).numpy(), block_seconds)
         pictures.reaches(norms, out)
 
 

@@ -160,7 +160,7 @@ def test_other_labels_have_their_shares(folder):
 
 def test_rare_other_words_count_for_more_than_their_share(plain):
     words = Counter()
-    of = {clip: word for word, clips in plain.sounds.by_word.items() for clip in clips}
+    of = {clip: word for word, clips in plain.pool.by_word.items() for clip in clips}
     for epoch in range(30):
         plain.set_epoch(epoch)
         words.update(of[clip] for clip, label in plain.order if plain.labels[label] == UNKNOWN)
@@ -186,9 +186,9 @@ def test_a_batch_holds_the_clips_that_it_says(plain):
             if name == SILENCE:
                 assert clip == -2
                 continue
-            word = next(word for word, clips in plain.sounds.by_word.items() if clip in clips)
+            word = next(word for word, clips in plain.pool.by_word.items() if clip in clips)
             assert name == (word if word in plain.labels else UNKNOWN)
-            level = 0.1 + (clip - min(plain.sounds.by_word[word])) / 1000
+            level = 0.1 + (clip - min(plain.pool.by_word[word])) / 1000
             assert row[: SAMPLE_RATE // 2].numpy() == pytest.approx(level, abs=1e-4)
             assert not row[SAMPLE_RATE // 2 :].any()
 

@@ -85,7 +85,7 @@ def test_training_hears_hints_where_its_clips_are(tmp_path):
     data = DataConfig(folder=str(tmp_path))
     train = TrainConfig(batch_size=8, workers=0)
     config = Config(data=data, augment=augment, stream=StreamConfig(rows=0), train=train)
-    heard = TrainingData(config, LABELS).sounds.clips
+    heard = TrainingData(config, LABELS).pool.clips
     path = save(tmp_path / "hints.npz", digests(heard), numbered(len(heard)))
     batches = TrainingData(replace(config, data=replace(data, hints=path)), LABELS)
     for index in range(len(batches)):
