@@ -83,7 +83,7 @@ def _checked(name: str) -> Iterator[None]:
         yield
     except (ConfigError, AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError):
         raise ModelError(
-            f"{name}: its graph isn't that of the network on its card: give a file that export.to_onnx has written"
+            f"{name}: its graph isn't that of the network on its card: give a file that speechrnn export has written"
         ) from None
 
 
