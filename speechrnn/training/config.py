@@ -261,9 +261,7 @@ class Config(Bounded):
         if (self.augment.bed_probability or self.data.bed_share) and not self.data.bed_folders:
             raise ConfigError("augment.bed_probability, data.bed_share: need data.bed_folders (data_scripts.beds)")
         if self.augment.mix_probability and self.augment.twins:
-            raise ConfigError(
-                "augment.mix_probability: would make two views (augment.twins) differ: set one of the two to 0"
-            )
+            raise ConfigError("augment.mix_probability: can't be combined with twins: set one of the two to 0")
         if self.train.consistency and not self.augment.twins:
             raise ConfigError("train.consistency: needs augment.twins = true")
         if self.augment.twins and self.train.batch_size % 2:

@@ -157,7 +157,7 @@ def start(model: Recognizer, path: str) -> None:
         for name in theirs.keys() - {"dropout"}:
             if theirs[name] != ours[name]:
                 raise ConfigError(
-                    f"train.start_from: {name} has {table}.{name} {theirs[name]}, this run {ours[name]}: set it so"
+                    f"train.start_from: {path} has {table}.{name} {theirs[name]}, this run {ours[name]}: set it so"
                 )
     both = [label for label in model.labels if label in source.labels]
     own, other = ([labels.index(label) for label in both] for labels in (model.labels, source.labels))
