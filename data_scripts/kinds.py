@@ -97,6 +97,8 @@ def word_level(sound: np.ndarray) -> float:
 
 
 def with_noise(behind: Behind, snr: float) -> Change:
+    """Noise at a ratio in dB to the level of the word."""
+
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         piece = cut(rng, behind.noise, len(sound))
         return sound + piece * np.float32(word_level(sound) * db_to_amplitude(-snr) / rms(piece))
@@ -112,6 +114,8 @@ def talk(rng: np.random.Generator, behind: Behind, count: int, samples: int) -> 
 
 
 def with_talkers(behind: Behind, count: int, below: float) -> Change:
+    """Talkers so many dB below the loudest tenth of a second."""
+
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         return sound + talk(rng, behind, count, len(sound)) * np.float32(loudest_tenth(sound) * db_to_amplitude(-below))
 
@@ -119,6 +123,7 @@ def with_talkers(behind: Behind, count: int, below: float) -> Change:
 
 
 def far(behind: Behind) -> Change:
+    """Reverberation, and noise at 15 dB."""
     from speechrnn.training.augment import room_response
 
     noisy = with_noise(behind, 15.0)

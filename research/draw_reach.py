@@ -80,7 +80,7 @@ def main(
     trained: Annotated[
         list[Path] | None, typer.Argument(metavar="[MODEL]...", help="Checkpoints, ONNX files, names of shipped models")
     ] = None,
-    clips: Annotated[list[Path] | None, typer.Option("--sound", help="Clips that they hear; may be repeated")] = None,
+    clips: Annotated[list[Path] | None, typer.Option("--sound", help="Clips to infer; may be repeated")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=10.0, help="How far back to look")] = 1.5,
 ) -> None:
     """Draw how the gradient of the last moment arrives at the moments before it, cell by cell.

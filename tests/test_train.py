@@ -45,11 +45,29 @@ LABELS = ["high", "low", "_unknown_", "_silence_"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+def keep_unfinished(run):
+    """Copy the run folder, as it is before the last epoch, to `unfinished` beside it."""
+    save = run._save
+
+    def save_and_copy(metrics):
+        save(metrics)
+        if metrics["epoch"] == run.config.train.epochs - 1:
+            shutil.copytree(run.folder, run.folder.with_name("unfinished"))
+
+    run._save = save_and_copy
+    return run
+
+
+def unfinished(folder, copy):
+    """A copy of the run in `folder` as it was before its last epoch."""
+    return shutil.copytree(folder.with_name("unfinished"), copy)
+
+
 @pytest.fixture(scope="module")
 def finished(config_file, tmp_path_factory):
     """The run that the tests look at, its result and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "tones"
-    run = start(config_file, folder)
+    run = keep_unfinished(start(config_file, folder))
     best = run.fit()
     return folder, best, run.console.file.getvalue()
 
@@ -183,7 +201,7 @@ def test_another_seed_gives_another_run(finished, config_file, tmp_path):
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
 
 
-KILLED_IN_THE_SECOND_EPOCH = """
+KILLED_IN_THE_LAST_EPOCH = """
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
@@ -192,20 +210,20 @@ from speechrnn.training import config, train
 step = train.Run._train_step
 
 def killed(self, batch):
-    if len(self.history) == 1 and self.step == len(self.data) + len(self.data) // 2:
+    if self.step == self.steps - len(self.data) // 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, batch)
 
 train.Run._train_step = killed
 train.Run._measure_rates = lambda self: None
-train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), False, Console(quiet=True)).fit()
+train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), "--resume" in sys.argv, Console(quiet=True)).fit()
 """
 
 
-def killed(settings, folder):
-    """Train in another process until it is killed in the second epoch."""
+def killed(settings, folder, *options):
+    """Train in another process until it is killed in the middle of the last epoch."""
     run = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(settings), str(folder)],
+        [sys.executable, "-c", KILLED_IN_THE_LAST_EPOCH, str(settings), str(folder), *options],
         cwd=folder.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -213,7 +231,8 @@ def killed(settings, folder):
         check=False,
     )
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()
-    assert [row["epoch"] for row in metrics(folder)] == [1]  # the first is kept, half of the second is lost
+    # Those before are kept, half of the last is lost.
+    assert [row["epoch"] for row in metrics(folder)] == list(range(1, config.load(settings).train.epochs))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
@@ -240,8 +259,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moment", ["while writing last.pt", "before metrics.csv", "before the pictures"])
 def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path, monkeypatch, moment):
-    folder = tmp_path / "run"
-    run = start(config_file, folder)
+    folder = unfinished(finished[0], tmp_path / "run")
+    run = start(config_file, folder, resume=True)
 
     def die(*_):
         raise Killed
@@ -429,7 +448,7 @@ STREAMS = ("stream.rows=2", "stream.seconds=3", "train.epochs=4")
 def streamed(config_file, tmp_path_factory):
     """A run on clips and sequences."""
     folder = tmp_path_factory.mktemp("runs") / "streams"
-    fit(start(config_file, folder, *STREAMS))
+    fit(keep_unfinished(start(config_file, folder, *STREAMS)))
     return folder
 
 
@@ -449,7 +468,7 @@ def test_with_streams_the_last_epoch_counts(streamed):
 def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, config_file, tmp_path):
     folder, settings = tmp_path / "killed", tmp_path / "streams.toml"
     settings.write_text(config.load(config_file, STREAMS).to_toml(), encoding="utf-8")
-    killed(settings, folder)
+    killed(settings, unfinished(streamed, folder), "--resume")
     fit(start(config_file, folder, *STREAMS, resume=True))
     assert same_run(folder, streamed)
 

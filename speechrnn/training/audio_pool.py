@@ -31,6 +31,7 @@ def loudest_second(sound: np.ndarray) -> np.ndarray:
 
 
 def to_int16(sound: np.ndarray) -> np.ndarray:
+    """Samples from -1 to 1, rounded and clipped to 16 bits."""
     return np.clip(np.round(sound * 32768.0), -32768, 32767).astype(np.int16)
 
 
@@ -158,6 +159,7 @@ class AudioPool:
         return self.clip(int(rng.choice(self.by_word[word])))
 
     def other_word(self, rng: np.random.Generator) -> str:
+        """A random word of `others`."""
         return str(rng.choice(self.others, p=self.other_probabilities))
 
     def pseudo_word(self, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import librosa
 import numpy as np
 import torch
 import torchaudio
@@ -200,6 +199,7 @@ class Augment:
         return out
 
     def add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
+        """Add noise to a row [samples] in place, at an SNR in dB to `sound` [samples]."""
         piece = noise(rng, len(canvas))
         if piece is not None:
             snr_db = rng.uniform(self.config.snr_low_db, self.config.snr_high_db)
@@ -245,10 +245,15 @@ class VTLP(nn.Module):
     def __init__(self, config: AugmentConfig, front_end: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
-        edges = librosa.mel_frequencies(
-            front_end.n_mels + 2, fmin=front_end.f_min, fmax=front_end.f_max, htk=front_end.mel_scale == "htk"
+        bands = torchaudio.functional.melscale_fbanks(  # on a grid of 0.1 Hz
+            5 * SAMPLE_RATE + 1,
+            front_end.f_min,
+            front_end.f_max,
+            front_end.n_mels,
+            SAMPLE_RATE,
+            mel_scale=front_end.mel_scale,
         )
-        self.centres = edges[1:-1]  # Hz
+        self.centres = bands.argmax(0).double().numpy() / 10.0  # Hz
 
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, bands] -> the same shape."""
