@@ -268,7 +268,7 @@ def test_sequences_stand_beside_the_clips(folder, rows):
         assert set(words[:, 0].tolist()) <= set(range(rows))
 
 
-def test_validation_sequences_are_always_the_same_and_of_sound_that_is_kept_away(folder):
+def test_validation_sequences_are_always_the_same_and_of_held_out_sound(folder):
     # Clips of constant value: those of validation speakers are at 0.9, and nothing else is added to them.
     stream = StreamConfig(rows=1, seconds=3.0, speech_share=0.0, joined_share=0.0, noise_share=0.0)
     data = TrainingData(settings(folder, stream=stream), LABELS)

@@ -1,4 +1,4 @@
-"""TeacherEmbeddings: each belongs to its clip and to its moment; another network's embeddings come from a command."""
+"""Teacher embeddings belong to their clip and moment; data_scripts.hints computes them."""
 
 import shutil
 from dataclasses import replace
@@ -73,7 +73,7 @@ def test_a_hint_moves_with_its_clip(hints, start, blocks):
             assert (moment + 1) * 0.02 == pytest.approx(wanted, abs=0.0101)
 
 
-def test_training_hears_hints_where_its_clips_are(tmp_path):
+def test_embeddings_stand_where_their_clips_are(tmp_path):
     names = [f"{number:08x}_nohash_0.wav" for number in range(60)]
     names = [name for name in names if partition(name) == "training"][:12]
     for n, name in enumerate(names):

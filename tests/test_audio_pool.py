@@ -1,4 +1,4 @@
-"""Folders in, sound of one partition out: nothing that validation hears is trained on."""
+"""The audio of one partition: nothing that validation uses is trained on."""
 
 import itertools
 from dataclasses import replace
@@ -62,7 +62,7 @@ def levels(sounds):
     return {name: {round(abs(float(v)), 2) for v in np.unique(sound) / 32768 if v} for name, sound in heard.items()}
 
 
-def test_training_hears_nothing_that_is_kept_away(parts):
+def test_training_has_nothing_that_is_held_out(parts):
     found = levels(parts["training"])
     assert set(found) == {"yes", "no", "bed", "words/yes", "background", "noise", "speech"}
     assert all(heard == {TRAINED} for heard in found.values())
@@ -79,10 +79,10 @@ def test_more_words_are_trained_on_under_their_labels(config, parts, tmp_path):
     for word in ("yes", "town"):
         write(tmp_path / word / "0.wav", np.full(4000, TRAINED))
     more = replace(config, word_folders=(str(tmp_path),))
-    trained, kept_away = (AudioPool(more, LABELS, part) for part in ("training", "validation"))
+    trained, held_out = (AudioPool(more, LABELS, part) for part in ("training", "validation"))
     assert len(trained.by_word["yes"]) == len(parts["training"].by_word["yes"]) + 1
     assert trained.label_of["town"] == "_unknown_"
-    assert "town" not in kept_away.by_word
+    assert "town" not in held_out.by_word
 
 
 def test_other_words_of_the_folder_itself_can_count_for_more(config):
@@ -95,7 +95,7 @@ def test_other_words_of_the_folder_itself_can_count_for_more(config):
     assert weighted == pytest.approx(4.0 * plain)
 
 
-def test_what_is_kept_away_is_heard_by_no_training(parts):
+def test_what_is_held_out_is_in_no_training(parts):
     found = levels(parts["validation"])
     assert found.keys() == levels(parts["training"]).keys()
     assert not any(TRAINED in heard for heard in found.values())

@@ -1,4 +1,4 @@
-"""Words that nobody says and noise that nobody recorded: finite, of the right length, and what they are said to be."""
+"""Pseudo-words and synthetic noise: finite, of the right length, and of the kind that they should be."""
 
 import numpy as np
 import pytest
