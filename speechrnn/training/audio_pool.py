@@ -36,13 +36,13 @@ def to_int16(sound: np.ndarray) -> np.ndarray:
 
 
 class LongClips:
-    """Records clips of which only a second is used, with their length and apparent number of takes."""
+    """Notes of which clips only a second is used, with their length and apparent number of takes."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[float, int]] = {}
 
     def second_of(self, clip: audio.Source) -> np.ndarray:
-        """The loudest second of a clip [CLIP_SAMPLES]; a longer clip is recorded."""
+        """The loudest second of a clip [CLIP_SAMPLES]; a longer clip is noted."""
         sound = audio.load(clip)
         if len(sound) > CLIP_SAMPLES + ROUNDING:
             self._found[audio.source_name(clip)] = len(sound) / SAMPLE_RATE, takes(sound)

@@ -77,7 +77,8 @@ def false_accept_losses(posterior: Tensor, targets: Tensor, labels: Sequence[str
 def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
     """Mean of the two Kullback-Leibler divergences between softmax(first) and softmax(second), logits [rows, labels].
 
-    The consistency term of R-Drop (Liang et al. 2021, arXiv:2106.14448, eq. 2)."""
+    The consistency term of R-Drop (Liang et al. 2021, arXiv:2106.14448).
+    """
     one, other = first.log_softmax(1), second.log_softmax(1)
     ways = [F.kl_div(a, b, log_target=True, reduction="batchmean") for a, b in ((one, other), (other, one))]
     return torch.stack(ways).mean()

@@ -108,10 +108,8 @@ def stream_loss(
     """
     logits = logits.float()
     posterior = logits.softmax(-1)
-    blocks, false_accepts = (
-        block_losses(logits, targets, model.labels),
-        false_accept_losses(posterior, targets, model.labels),
-    )
+    blocks = block_losses(logits, targets, model.labels)
+    false_accepts = false_accept_losses(posterior, targets, model.labels)
     counts = len(blocks), len(words), len(false_accepts)
     of_blocks, of_words, of_false_accepts = mean_weights(fabric, *counts) if fabric else (1.0, 1.0, 1.0)
     loss = of_blocks * blocks.mean()
