@@ -23,7 +23,7 @@ from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.decision import clearest
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.export import to_onnx
-from speechrnn.training import checkpoint, config
+from speechrnn.training import checkpoint, config, data
 from speechrnn.training.audio_pool import AudioPool
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
@@ -40,6 +40,7 @@ from tests.support.training import config_file, data_folder, start  # noqa: F401
 ROOT = Path(__file__).parents[1]
 DIVERGING = ["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"]
 LABELS = ["high", "low", "_unknown_", "_silence_"]
+VALIDATION_SEQUENCES = 8
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -61,6 +62,14 @@ def keep_unfinished(run):
 def unfinished(folder, copy):
     """A copy of the run in `folder` as it was before its last epoch."""
     return shutil.copytree(folder.with_name("unfinished"), copy)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_validation_sequences():
+    """They are drawn and evaluated in every run: 128 are many for a loss that is only compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "VALIDATION_SEQUENCES", VALIDATION_SEQUENCES)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +210,13 @@ def test_another_seed_gives_another_run(finished, config_file, tmp_path):
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
 
 
-KILLED_IN_THE_LAST_EPOCH = """
+KILLED_IN_THE_LAST_EPOCH = f"""
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from speechrnn.training import config, train
+from speechrnn.training import config, data, train
+
+data.VALIDATION_SEQUENCES = {VALIDATION_SEQUENCES}
 
 step = train.Run._train_step
 
