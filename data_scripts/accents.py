@@ -1,14 +1,14 @@
-"""English words as people say them who grew up with another language: its phones in the place of those it lacks.
+"""Foreign accents of English: phones of a first language in place of those that it lacks.
 
-Which they are: Swan and Smith, "Learner English: a teacher's guide to interference and other problems", 2001. All of
-them at once is a strong accent; a mild one is between that and none.
+Substitutions: Swan and Smith, "Learner English: a teacher's guide to interference and other problems", 2001. All of
+them at once are a strong accent.
 """
 
 import re
 
 
 def _table(pairs: str) -> dict[str, str]:
-    return {phone: said for phone, _, said in (pair.partition(">") for pair in pairs.split())}
+    return {phone: other for phone, _, other in (pair.partition(">") for pair in pairs.split())}
 
 
 # Phones as espeak-ng writes them for en-us and en-gb, without marks of stress, and what takes their place.
@@ -30,12 +30,12 @@ KEPT = ("aɪ", "aʊ", "ɔɪ", "tʃ", "dʒ")  # diphthongs and affricates are one
 
 def accented(phones: str, language: str) -> str:
     """Phones of an English word, stress marked, as a speaker of `language` (one of LANGUAGES) says them."""
-    said = _replaced({phone: phone for phone in KEPT} | PHONES[language], phones)
+    phones = _replaced({phone: phone for phone in KEPT} | PHONES[language], phones)
     if language == "spanish":
-        said = re.sub(r"^s(?=[ˈˌ]?[ptkmnl])", "es", said)  # no word begins with two consonants of which the first is s
+        phones = re.sub(r"^s(?=[ˈˌ]?[ptkmnl])", "es", phones)  # no initial s before a consonant
     if language in DEVOICING:
-        said = _replaced(DEVOICED, said, at=r"(?=\W*$)")
-    return said
+        phones = _replaced(DEVOICED, phones, at=r"(?=\W*$)")
+    return phones
 
 
 def _replaced(table: dict[str, str], phones: str, at: str = "") -> str:

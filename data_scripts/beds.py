@@ -1,12 +1,10 @@
-"""python -m data_scripts.beds SPEECH DEST: talkers in the background, mixed of running speech, as WAV files.
+"""python -m data_scripts.beds SPEECH DEST: babble, mixed of running speech, as WAV files.
 
-A bed is 40 s of one to six talkers: half of the beds have one, as a television or a neighbour has. Each talker says
-utterances of one speaker after another, with pauses between them and a level of its own; some beds have music under
-them, and half of them come through a room. Training lays them below words (`augment.bed_probability`), and hears them
-alone.
+A file has 40 s of one to six talkers (one in half of the files), each with utterances of one speaker after another,
+pauses and a level of its own; some have music, half have reverberation. Training adds them to words
+(`augment.bed_probability`), and uses them alone.
 
-A bed's name puts it into a partition, as that of any recording does, and its talkers are of that partition: no speaker
-who is held out from training is in a bed that is trained on.
+The name of a file decides its partition, and its talkers are of that partition: no held-out speaker is trained on.
 """
 
 from collections import defaultdict
@@ -45,7 +43,7 @@ def parted(folder: Path) -> Parts:
 
 
 def names(count: int) -> Iterator[tuple[str, bool]]:
-    """As many names as beds for training are wanted, and the names between them that are held out; which of the two."""
+    """Names of `count` files for training and of the held-out ones between them, and whether each is for training."""
     found = 0
     for number in numbers():
         if found == count:
@@ -65,7 +63,7 @@ def speakers(recordings: Sequence[Path]) -> list[list[Path]]:
 
 
 def rms(sound: np.ndarray) -> float:
-    """Root mean square; never quite zero, so that one can divide by it."""
+    """Root mean square, at least 1e-6: a divisor."""
     return max(level.rms(sound), 1e-6)
 
 
@@ -74,8 +72,8 @@ def gain(rng: np.random.Generator, db: tuple[float, float]) -> np.float32:
 
 
 def talker(rng: np.random.Generator, of: Sequence[Sequence[Path]], samples: int) -> np.ndarray:
-    """One speaker [samples], and another one where what the first has said is at an end."""
-    said = np.zeros(samples, np.float32)
+    """One speaker after another, without overlap [samples]."""
+    speech = np.zeros(samples, np.float32)
     position = -int(rng.uniform(0.0, 3.0) * SAMPLE_RATE)  # in the middle of a sentence
     while position < samples:
         for path in rng.permutation(np.array(of[int(rng.integers(len(of)))], dtype=object)):
@@ -83,11 +81,11 @@ def talker(rng: np.random.Generator, of: Sequence[Sequence[Path]], samples: int)
             sound = sound / np.float32(rms(sound))
             first, last = max(0, position), min(samples, position + len(sound))
             if first < last:
-                said[first:last] += sound[first - position : last - position]
+                speech[first:last] += sound[first - position : last - position]
             position += len(sound) + int(rng.uniform(*PAUSE_SECONDS) * SAMPLE_RATE)
             if position >= samples:
                 break
-    return said * gain(rng, TALKER_DB)
+    return speech * gain(rng, TALKER_DB)
 
 
 def bed(
@@ -111,7 +109,7 @@ def bed(
 
 
 def make(speech: Path, dest: Path, music: Path | None, count: int, seed: int, seconds: float) -> Mapping[bool, int]:
-    """Write the beds; how many for training (True), and how many held out.
+    """Write the files; returns how many are for training (True), and how many held out.
 
     Raises
     ------

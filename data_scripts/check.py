@@ -1,4 +1,4 @@
-"""Look for what is wrong with a data set: a folder WORD/SPEAKER_nohash_N.wav flows in, a report comes out.
+"""Check a data set of WORD/SPEAKER_nohash_N.wav: damaged, clipped, silent or duplicate clips, partitions, balance.
 
 Every file is decoded once, on all cores. `_background_noise_` is held to fewer rules than the words (its recordings
 are long and have no speaker), `_silence_` may be silent.
@@ -48,7 +48,7 @@ KINDS = {
     "silent": f"below {SILENT_DBFS:.0f} dBFS on average",
     "duplicate": "the same samples as another file",
     "partition": "listed elsewhere than the hash rule says, or twice",
-    "speaker": "heard in more than one partition",
+    "speaker": "in more than one partition",
     "missing": "on a list, but not there",
 }
 
@@ -153,17 +153,17 @@ def split(folder: Path, names: list[str]) -> tuple[list[Problem], dict[str, str]
     """Compare the folder's lists with the hash rule; return the problems and the partition of each clip."""
     lists, listed = partition_lists(folder), listed_partitions(folder)
     found, assigned = [], {}
-    heard: dict[str, Counter[str]] = defaultdict(Counter)
+    partitions: dict[str, Counter[str]] = defaultdict(Counter)
     for name in names:
         ruled = partition(name)
         # A clip on no list is for training, unless the list it would be on doesn't exist.
         assigned[name] = listed.get(name) or ("training" if ruled in lists else ruled)
-        heard[speaker(name)][assigned[name]] += 1
+        partitions[speaker(name)][assigned[name]] += 1
         if assigned[name] != ruled:
             found.append(Problem("partition", name, f"{assigned[name]} by the lists, {ruled} by the hash rule"))
     both = set(lists.get("validation", ())) & set(lists.get("testing", ()))
     found += [Problem("partition", name, "listed for validation and for testing") for name in both]
-    for who, clips in heard.items():
+    for who, clips in partitions.items():
         if len(clips) > 1:
             found.append(Problem("speaker", who, ", ".join(f"{key} {clips[key]}" for key in PARTITIONS if clips[key])))
     found += [Problem("missing", name, f"listed for {listed[name]}") for name in listed.keys() - set(names)]

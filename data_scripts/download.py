@@ -1,7 +1,6 @@
-"""Fetch Speech Commands: the name of an archive flows in, a folder WORD/SPEAKER_nohash_N.wav comes out.
+"""Download Speech Commands: fetch into a `.part` file (a later run resumes), compare the checksum, unpack and rename.
 
-Three steps, each of which can fail without spoiling the others: fetch into a `.part` file (goes on where an earlier run
-stopped), compare the checksum, unpack beside the target and rename. A folder that is there is therefore complete.
+A folder that exists is therefore complete.
 """
 
 import contextlib
@@ -107,7 +106,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _one_line(text: object) -> str:
-    """What a server says, or somebody typed: without what a terminal would obey, 200 characters at most."""
+    """Text of a server or user in printable characters, 200 at most."""
     return "".join(letter if letter.isprintable() else " " for letter in str(text))[:200].strip()
 
 

@@ -1,8 +1,8 @@
-"""python -m data_scripts.hints CONFIG MODELS OUT.npz: what another network hears in each training clip (`data.hints`).
+"""python -m data_scripts.hints CONFIG MODELS OUT.npz: embeddings of clips for feature distillation (`data.hints`).
 
 The network is Google's speech embedding (Lin et al. 2020, "Training keyword spotters with limited and synthesized
-speech data", arXiv:2002.01322; Apache-2.0), which has learnt from far more recordings than we have. It and the mel
-spectrogram before it are embedding_model.onnx and melspectrogram.onnx of the openwakeword package, 0.4 or 0.5:
+speech data", arXiv:2002.01322; Apache-2.0), trained on far more recordings. It and its mel spectrogram are
+embedding_model.onnx and melspectrogram.onnx of the openwakeword package, 0.4 or 0.5:
 
     pip download --no-deps openwakeword==0.5.0
     python -m zipfile -e openwakeword-0.5.0-py3-none-any.whl .
@@ -27,8 +27,8 @@ from speechrnn.inference import Session, session
 from speechrnn.programs import report_errors
 from speechrnn.progress import with_progress
 from speechrnn.training import config as settings
-from speechrnn.training.hints import EMBEDDING_SIZE, digests
-from speechrnn.training.sounds import Sounds
+from speechrnn.training.audio_pool import AudioPool
+from speechrnn.training.feature_distillation import EMBEDDING_SIZE, digests
 
 PADDING = 6_000  # samples before and behind a clip, so that its beginning and its end fill windows too
 FRAME, FRAME_HOP, WINDOW, WINDOW_HOP = 400, 160, 76, 8  # of a frame, in samples; of an embedding, in frames
@@ -36,7 +36,7 @@ MEL, EMBEDDING = "melspectrogram.onnx", "embedding_model.onnx"
 
 
 def of_any_length(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The embedding for [1, 1, frames, 32], one for each window: as it comes, it reshapes to a single window."""
+    """The embedding network for input [1, 1, frames, 32], with one output per window: the original takes one window."""
     graph = model.graph
     if len(graph.node) < 3 or {graph.node[0].op_type, graph.node[-1].op_type} != {"Reshape"}:
         raise InputError(f"{EMBEDDING}: is not the speech embedding that openwakeword 0.4 and 0.5 come with")
@@ -63,16 +63,16 @@ def teacher(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     mel, embedding = changed(MEL, lambda model: model), changed(EMBEDDING, of_any_length)
 
-    def hear(clip: np.ndarray) -> np.ndarray:
+    def embed(clip: np.ndarray) -> np.ndarray:
         sound = np.pad(clip, PADDING).astype(np.float32)[None]
         frames = mel.run(None, {mel.get_inputs()[0].name: sound})[0].reshape(1, 1, -1, 32) / 10.0 + 2.0
         return embedding.run(None, {embedding.get_inputs()[0].name: frames})[0][0, :, :, 0].T
 
-    return hear
+    return embed
 
 
 def moments(samples: int) -> np.ndarray:
-    """How far into a clip of so many samples the windows of its embeddings end, in seconds [moments]."""
+    """Ends of the windows of the embeddings of a clip of so many samples, in seconds [moments]."""
     frames = (samples + 2 * PADDING - FRAME) // FRAME_HOP + 1
     windows = np.arange((frames - WINDOW) // WINDOW_HOP + 1)
     ends = (windows * WINDOW_HOP + WINDOW - 1) * FRAME_HOP + FRAME
@@ -80,24 +80,24 @@ def moments(samples: int) -> np.ndarray:
 
 
 def main(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of the run that will learn from it")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="TOML file of the run that is trained with it")],
     models: Annotated[Path, typer.Argument(metavar="MODELS", help=f"Folder with {MEL} and {EMBEDDING}")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="File to write; about 2.5 KB a clip")],
     set_: Annotated[list[str] | None, typer.Option("--set", help="Another setting, as data.folder=...")] = None,
 ) -> None:
-    """Hear every training clip of a run with Google's speech embedding; each dimension gets mean 0 and deviation 1.
+    """Compute Google's speech embedding of every training clip of a run, scaled to mean 0 and deviation 1.
 
     Example: python -m data_scripts.hints configs/gru-12.toml openwakeword/resources/models ../data/hints.npz
     """
     with report_errors():
         check_writable(output, "OUT", config, models / MEL, models / EMBEDDING)
         chosen = settings.load(config, set_ or [])
-        hear = teacher(models)
+        embed = teacher(models)
         words = replace(chosen.data, noise_folders=(), speech_folders=(), made_noises=0)
-        clips = Sounds(words, corpus.task_labels(words.task), "training").clips
+        clips = AudioPool(words, corpus.task_labels(words.task), "training").clips
         with ThreadPoolExecutor() as pool:
-            heard = list(with_progress(pool.map(hear, clips), len(clips)))
-        embeddings = np.stack(heard)
+            found = list(with_progress(pool.map(embed, clips), len(clips)))
+        embeddings = np.stack(found)
         seconds = moments(clips.shape[1])
         if embeddings.shape[1:] != (len(seconds), EMBEDDING_SIZE):
             raise InputError(f"{models}: its networks give embeddings of shape {embeddings.shape[1:]} for a clip")

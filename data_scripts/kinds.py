@@ -1,8 +1,8 @@
-"""python -m data_scripts.kinds [MODEL]: where a model is at home, by kind of sound that it was not trained on.
+"""python -m data_scripts.kinds [MODEL]: accuracy and false accepts by kind of held-out sound.
 
-Words: validation clips of Speech Commands as they are, and changed in one way each: noise, rooms, talkers,
-microphones, lines. Streams: the same clips one after another, with talkers or noise behind them. Quiet: false accepts
-an hour in each kind of held-out speech and noise, as `speechrnn score` counts them.
+Words: validation clips of Speech Commands, clean and with one change each: noise, rooms, talkers, microphones, lines.
+Streams: the same clips one after another, with talkers or noise. Quiet: false accepts an hour in each kind of held-out
+speech and noise, as `speechrnn score` counts them.
 
 Levels: noise is so many dB below the mean power of the word (from its start to its end, by energy); talkers are so many
 dB below the word's loudest tenth of a second.
@@ -21,6 +21,7 @@ import soxr
 import typer
 from rich.table import Table
 
+from data_scripts.beds import rms
 from speechrnn import audio, level
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.card import SILENCE
@@ -71,15 +72,10 @@ Change = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Behind:
-    """What is laid behind words, all held out: noise, and what each of some speakers says [samples]."""
+    """Held-out backgrounds [samples each]: noise, and the speech of each of some speakers."""
 
     noise: Sequence[np.ndarray]
     talkers: Sequence[np.ndarray]
-
-
-def rms(sound: np.ndarray) -> float:
-    """Root mean square; never quite zero, so that one can divide by it."""
-    return max(level.rms(sound), 1e-6)
 
 
 def loudest_tenth(sound: np.ndarray) -> float:
@@ -101,6 +97,8 @@ def word_level(sound: np.ndarray) -> float:
 
 
 def with_noise(behind: Behind, snr: float) -> Change:
+    """Noise at a ratio in dB to the level of the word."""
+
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         piece = cut(rng, behind.noise, len(sound))
         return sound + piece * np.float32(word_level(sound) * db_to_amplitude(-snr) / rms(piece))
@@ -116,6 +114,8 @@ def talk(rng: np.random.Generator, behind: Behind, count: int, samples: int) -> 
 
 
 def with_talkers(behind: Behind, count: int, below: float) -> Change:
+    """Talkers so many dB below the loudest tenth of a second."""
+
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         return sound + talk(rng, behind, count, len(sound)) * np.float32(loudest_tenth(sound) * db_to_amplitude(-below))
 
@@ -123,6 +123,7 @@ def with_talkers(behind: Behind, count: int, below: float) -> Change:
 
 
 def far(behind: Behind) -> Change:
+    """Reverberation, and noise at 15 dB."""
     from speechrnn.training.augment import room_response
 
     noisy = with_noise(behind, 15.0)
@@ -130,14 +131,14 @@ def far(behind: Behind) -> Change:
     def change(rng: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         response = room_response(rng, SAMPLE_RATE, ROOM_SECONDS, ROOM_RATIO_DB)
         length = 1 << (len(sound) + len(response) - 1).bit_length()
-        heard = np.fft.irfft(np.fft.rfft(sound, length) * np.fft.rfft(response, length), length)[: len(sound)]
-        return noisy(rng, heard.astype(np.float32))
+        reverberant = np.fft.irfft(np.fft.rfft(sound, length) * np.fft.rfft(response, length), length)[: len(sound)]
+        return noisy(rng, reverberant.astype(np.float32))
 
     return change
 
 
 def overdriven(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-    return 10.0 * sound  # what is beyond full scale is cut off below
+    return 10.0 * sound  # clipped below
 
 
 def quiet(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
@@ -160,7 +161,7 @@ def tight(_: np.random.Generator, sound: np.ndarray) -> np.ndarray:
 
 
 def changes(behind: Behind) -> dict[str, Change]:
-    """Each way in which words are changed, by its name; what there is nothing for is left out."""
+    """Changes of words by name; those without recordings are left out."""
     found: dict[str, Change] = {"as they are": lambda rng, sound: sound}
     if behind.noise:
         found |= {"noise at 10 dB": with_noise(behind, 10.0), "noise at 0 dB": with_noise(behind, 0.0)}
@@ -177,7 +178,7 @@ def changes(behind: Behind) -> dict[str, Change]:
 
 
 def words(model: Model, clips: Sequence[corpus.Clip], change: Change, seed: int) -> dict[str, Any]:
-    """How many of the clips get their label, each changed; noise and talkers are the same for each model."""
+    """Accuracy on changed clips; noise and talkers are the same for each model."""
 
     def sounds() -> Iterator[np.ndarray]:
         for number, clip in enumerate(clips):
@@ -191,12 +192,12 @@ def words(model: Model, clips: Sequence[corpus.Clip], change: Change, seed: int)
             raise AudioError(f"{clip.path}: {result}")
         right.setdefault(clip.label, []).append(result.label == clip.label)
     recalls = {label: float(np.mean(right[label])) for label in model.labels if label in right}
-    said = [hit for label in model.card.words for hit in right.get(label, ())]
+    hits = [hit for label in model.card.words for hit in right.get(label, ())]
     of_words = {label: recall for label, recall in recalls.items() if label in model.card.words}
     return {
         "clips": sum(map(len, right.values())),
         "all_labels": float(np.mean(np.concatenate(list(right.values())))),
-        "words": float(np.mean(said)),
+        "words": float(np.mean(hits)),
         "weakest_word": min(of_words, key=lambda word: of_words[word]),
         "recalls": recalls,
     }
@@ -226,7 +227,7 @@ def _at_level(clip: corpus.Clip) -> corpus.Clip:
 
 
 def counted(model: Model, found: Sequence[Recording]) -> dict[str, Any]:
-    """What the spotter detects in recordings, each from a fresh start."""
+    """Figures of the spotter on recordings, each from a fresh state."""
     spotter = Spotter(model)
     score = scoring.judge(spotter, cache_all(spotter, found))
     hours = score.seconds / 3600.0
@@ -245,7 +246,7 @@ def is_spelled(text: str) -> bool:
 
 
 def texts(speech: Path) -> dict[str, str]:
-    """What is said in recordings below a folder, by FOLDER/NAME, of its transcripts.tsv, where it has one."""
+    """Transcripts of recordings below a folder, by FOLDER/NAME, of its transcripts.tsv, where it has one."""
     listed = speech / "transcripts.tsv"
     lines = listed.read_text(encoding="utf-8").splitlines() if listed.is_file() else []
     return {name: text for name, _, text in (line.partition("\t") for line in lines)}
@@ -253,19 +254,19 @@ def texts(speech: Path) -> dict[str, str]:
 
 def quiet_recordings(data: Path) -> dict[str, list[Recording]]:
     """Held-out recordings without a command, by kind; a kind of which there are none is left out."""
-    said, found = texts(data / "speech"), {}
+    transcripts, found = texts(data / "speech"), {}
     for kind, folders in KINDS.items():
-        paths = kept_away(data / folder for folder in folders)
+        paths = held_out(data / folder for folder in folders)
         if "speech/speechocean762" in folders:
             name = {path: f"{path.parent.name}/{path.stem}" for path in paths}
-            paths = [path for path in paths if is_spelled(said.get(name[path], "")) == (kind == SPELLED)]
+            paths = [path for path in paths if is_spelled(transcripts.get(name[path], "")) == (kind == SPELLED)]
         if paths:
             found[kind] = [recordings.read(path, no_labels=True) for path in paths]
     return found
 
 
-def kept_away(folders: Iterable[Path]) -> list[Path]:
-    """What training leaves out of the folders that are there."""
+def held_out(folders: Iterable[Path]) -> list[Path]:
+    """Held-out recordings of those folders that exist."""
     there = [(folder, audio.sound_files(folder)) for folder in folders if folder.is_dir()]
     return [
         p for folder, found in there for p in (found if folder.name in NEVER_TRAINED_ON else corpus.held_out(found))
@@ -273,16 +274,16 @@ def kept_away(folders: Iterable[Path]) -> list[Path]:
 
 
 def read_behind(data: Path) -> Behind:
-    """Noise: the ends of the data set's background recordings, and what is held out of noise/; talkers: of speech/."""
+    """Noise: ends of the data set's background recordings, held-out recordings of noise/; talkers: of speech/."""
     noise = []
     for path in corpus.noise_recordings(data / "speech_commands"):
         sound = audio.load(path)
         noise.append(sound[int(len(sound) * corpus.VALIDATION_NOISE_FROM) :])
-    noise += [audio.load(path) for path in kept_away(data / "noise" / name for name in NOISE)]
+    noise += [audio.load(path) for path in held_out(data / "noise" / name for name in NOISE)]
     by_speaker: dict[tuple[str, str], list[np.ndarray]] = {}
-    for path in kept_away([data / "speech"]):
+    for path in held_out([data / "speech"]):
         by_speaker.setdefault((path.parent.name, path.stem.split("-")[0]), []).append(audio.load(path))
-    return Behind([n for n in noise if rms(n) > 1e-4], [np.concatenate(said) for said in by_speaker.values()])
+    return Behind([n for n in noise if rms(n) > 1e-4], [np.concatenate(pieces) for pieces in by_speaker.values()])
 
 
 def measure(
@@ -303,8 +304,10 @@ def measure(
         streams["noise at 10 dB"] = noise * np.float32(db_to_amplitude(STREAM_LEVEL - 10.0))
     if behind.talkers:
         for count, name in ((1, "one talker"), (4, "four talkers")):
-            said = talk(rng, behind, count, SAMPLE_RATE * 600)
-            streams |= {f"{name}, {b} dB below": said * np.float32(db_to_amplitude(STREAM_LEVEL - b)) for b in (20, 10)}
+            mixed = talk(rng, behind, count, SAMPLE_RATE * 600)
+            streams |= {
+                f"{name}, {b} dB below": mixed * np.float32(db_to_amplitude(STREAM_LEVEL - b)) for b in (20, 10)
+            }
     for name, sound in streams.items():
         made["streams"][name] = stream(model, clips, sound, seed, minutes)
     for kind, found in quiet_recordings(data).items():

@@ -1,6 +1,6 @@
-"""Words spoken by Kokoro, a neural network that sounds like people (82 million parameters; Apache-2.0).
+"""Speech synthesis by Kokoro, a neural network of 82 million parameters (Apache-2.0).
 
-Its voices are tables of styles, so a voice between two of them is a voice too: 54 make 1485.
+Its voices are vectors of style, and the mean of two is a voice too: 54 make 1485.
 """
 
 from functools import cache
@@ -67,8 +67,8 @@ class Kokoro:
         style = np.mean([self._kokoro.get_voice_style(name) for name in names], axis=0)
         try:
             phones = self._kokoro.tokenizer.phonemize(text, "en-gb" if names[0].startswith("b") else "en-us")
-            said = accented(phones, language) if language else phones
-            sound, rate = self._kokoro.create(said, style, speed, is_phonemes=True)
+            phones = accented(phones, language) if language else phones
+            sound, rate = self._kokoro.create(phones, style, speed, is_phonemes=True)
         except ValueError as error:
             raise InputError(f"kokoro can't say {text!r}: {error}") from None
         return soxr.resample(sound, rate, audio.SAMPLE_RATE)

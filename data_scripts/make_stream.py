@@ -1,7 +1,4 @@
-"""python -m data_scripts.make_stream FOLDER OUT.wav: clips laid end to end, with what is said when beside it.
-
-The files and the levels are those of `speechrnn.evaluation.streams`.
-"""
+"""python -m data_scripts.make_stream FOLDER OUT.wav: a stream of clips with reference labels (`evaluation.streams`)."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,8 +1,8 @@
-"""python -m data_scripts.suspects FOLDER OUT.txt: clips that a model hears as something else than their folder says.
+"""python -m data_scripts.suspects FOLDER OUT.txt: likely label errors, by a model.
 
-Crowd-sourced clips are sometimes mislabelled, cut off or empty. A model that has learnt from all of them (or, better,
-from others) finds these: the posterior of their own label is close to nothing. Training leaves out the clips of such a
-list (`data.exclude`); validation never does.
+Crowd-sourced clips are sometimes mislabelled, cut off or empty. A model that was trained on all of them (or, better,
+on others) finds these: the posterior of their label is close to zero. Training excludes the clips of such a list
+(`data.exclude`); validation never does.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def main(
     partition: Annotated[Partition, typer.Option(help="Clips of these speakers")] = Partition.training,
     below: Annotated[float, typer.Option(min=0.0, max=1.0, help="Posterior of the own label")] = 0.05,
 ) -> None:
-    """List clips whose own label a model finds hardly possible, to listen to or to leave out of training.
+    """List clips whose label has a low posterior, to listen to or to exclude from training.
 
     Example: python -m data_scripts.suspects data/speech_commands suspects.txt
     """
@@ -34,10 +34,10 @@ def main(
         recogniser = Model(model)
         check_writable(output, "OUT", recogniser.path, folder, *(folder / name for name in LIST_NAMES.values()))
         clips = corpus.word_clips(folder, recogniser.labels, partition.value)
-        heard = with_progress(recogniser.classify_many([clip.path for clip in clips]), len(clips))
+        results = with_progress(recogniser.classify_many([clip.path for clip in clips]), len(clips))
         found = [
             clip.path.relative_to(folder).as_posix()
-            for clip, result in zip(clips, heard, strict=True)
+            for clip, result in zip(clips, results, strict=True)
             if not isinstance(result, AudioError) and result.posterior[clip.label] < below
         ]
         write(output, "".join(f"{path}\n" for path in found).encode(errors="surrogateescape"))

@@ -1,10 +1,9 @@
 """python -m data_scripts.synthesize DEST WORD...: words spoken by espeak-ng, flite or Kokoro, as 16 kHz WAV.
 
-One clip a word, or, with --takes, many in other voices, speeds and pitches: words to train on. Where commands are among
-them and words that sound alike, what tells them apart is the word and not that a machine speaks. espeak-ng makes its
-voices up; those of flite were learnt from four speakers; those of Kokoro sound much like people, and take half a second
-of computing a word, where the others take a hundredth. With --accents Kokoro speaks as people do whose first language
-isn't English.
+One clip a word, or, with --takes, many in other voices, speeds and pitches, to train on. Synthesize similar words
+beside commands, so that a synthetic voice is no evidence of a command. espeak-ng has artificial voices, flite those of
+four speakers; Kokoro is most natural, and takes half a second a word, the others a hundredth. With --accents Kokoro has
+foreign accents.
 """
 
 import io
@@ -38,7 +37,7 @@ SPEEDS, PITCHES = (110, 200), (20, 80)
 
 
 class Engine(StrEnum):
-    """What speaks. The first two are names of programs, and of the Debian packages that have them."""
+    """Synthesizers. The first two are names of programs and of Debian packages."""
 
     espeak_ng = "espeak-ng"
     flite = "flite"
@@ -61,8 +60,7 @@ def speak(
 ) -> np.ndarray:
     """The word as float32 [samples] at 16 kHz: at least a second, the word in its middle.
 
-    flite and Kokoro know no pitch; there it is the speaker who grows or shrinks: the sound is resampled, its formants
-    with it. Kokoro's files are in `folder`.
+    flite and Kokoro have no pitch: the sound is resampled, which moves formants too. Kokoro's files are in `folder`.
 
     Raises
     ------
@@ -81,16 +79,16 @@ def speak(
         raise InputError(f"flite can't say {word!r} with voice {voice}: take one of {', '.join(FLITE_VOICES)}")
     if higher != 1.0:
         sound = soxr.resample(sound, audio.SAMPLE_RATE * higher, audio.SAMPLE_RATE)
-    heard = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max(initial=0.0))
-    if not len(heard):
+    audible = np.flatnonzero(np.abs(sound) > 0.01 * np.abs(sound).max(initial=0.0))
+    if not len(audible):
         raise InputError(f"{engine} can't say {word!r} with voice {voice}: it is silent: give another word")
-    sound = sound[heard[0] : heard[-1] + 1] * (PEAK / np.abs(sound).max())
+    sound = sound[audible[0] : audible[-1] + 1] * (PEAK / np.abs(sound).max())
     missing = max(0, int(CLIP_SECONDS * audio.SAMPLE_RATE) - len(sound))
     return np.pad(sound, (missing // 2, missing - missing // 2))
 
 
 def _run(command: list[str], word: str, voice: str) -> np.ndarray:
-    """What a program that writes a WAV to its output has said."""
+    """Speech of a program that writes a WAV to its output."""
     engine = command[0]
     if not shutil.which(engine):
         raise InputError(f"{engine} is not installed: on Debian and Ubuntu, apt-get install {engine}")
@@ -102,7 +100,7 @@ def _run(command: list[str], word: str, voice: str) -> np.ndarray:
 
 
 def draw(engine: Engine, folder: Path, rng: np.random.Generator, accent: bool = False) -> tuple[str, str]:
-    """A voice at random, with an accent or not, and what is to stand after the word, which gives it its intonation."""
+    """A random voice, with or without an accent, and a mark after the word that gives it an intonation."""
     if engine is Engine.kokoro:
         voice, mark = "+".join(rng.choice(kokoro.read(folder).voices, 2)), str(rng.choice(INTONATIONS))
         return (f"{voice}@{rng.choice(accents.LANGUAGES)}" if accent else voice), mark
@@ -111,7 +109,7 @@ def draw(engine: Engine, folder: Path, rng: np.random.Generator, accent: bool = 
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Before any is spoken: can a file or a folder be called like each word, and like no other one?
+    """Check that each word is the name of a file, and of no other word's.
 
     Raises
     ------

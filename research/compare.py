@@ -1,7 +1,6 @@
 """python -m research.compare PLAN.toml OUT.md: trainings that differ in one thing each, over several seeds.
 
-A plan names a config, what all runs change in it, the seeds, and the variants; the first variant is what the others are
-held against:
+A plan names a config, what all runs change in it, the seeds, and the variants, of which the first is the baseline:
 
     config = "configs/gru-12.toml"
     set = ["train.epochs=8"]
@@ -12,10 +11,9 @@ held against:
     name = "no SpecAugment"
     set = ["augment.frequency_masks=0", "augment.time_masks=0"]
 
-Each run is trained by `speechrnn train` and measured in torch, on the sounds of `data_scripts.validate`: networks that
-can't be exported because they need whole clips are compared too. Beside the table, OUT.json has the figures of each
-run, under a digest of its settings: a plan that was stopped goes on where it was, without the run folders if need be,
-so a long one can be done in pieces. The time of a clip is not kept: all networks are timed together, each time.
+Each run is trained by `speechrnn train` and measured in torch on the data of `speechrnn validate`, so that networks for
+whole clips, which can't be exported, are compared too. OUT.json has the figures of each run under a digest of its
+settings: a plan that was stopped goes on where it was. The time of a clip is not kept: all networks are timed anew.
 """
 
 import hashlib
@@ -44,10 +42,10 @@ from speechrnn.programs import report_errors, say
 from speechrnn.timing import median_times
 from speechrnn.training import checkpoint, toml_files
 from speechrnn.training import config as settings
+from speechrnn.training.audio_pool import listed
 from speechrnn.training.bounds import shown
 from speechrnn.training.data import clip_tensor
 from speechrnn.training.network import Recognizer
-from speechrnn.training.sounds import listed
 from speechrnn.training.train import predict
 
 TIMED_CLIPS = 30
@@ -62,7 +60,7 @@ SHARES = {  # figure of a run: column of the table
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained."""
+    """Which trainings are compared."""
 
     config: str
     set: tuple[str, ...]
@@ -131,7 +129,7 @@ def read_figures(path: Path) -> dict[str, dict[str, float]]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: can't be used ({error}): delete it, and all runs are made anew") from None
+        raise InputError(f"{path}: can't be used ({error}): delete it, and all runs are repeated") from None
 
 
 def found(plan: Plan, known: Mapping[str, dict[str, float]]) -> dict[str, list[dict[str, float]]]:
@@ -161,8 +159,8 @@ def measure(model: Recognizer, data: Path) -> dict[str, float]:
     """Parameters, and shares of right labels."""
 
     def right(sounds: Sequence[Sound], labels: Sequence[str]) -> torch.Tensor:
-        heard = predict(model, clip_tensor(sounds, model.config.tail_samples))
-        return heard == torch.tensor([model.labels.index(label) for label in labels])
+        predicted = predict(model, clip_tensor(sounds, model.config.tail_samples))
+        return predicted == torch.tensor([model.labels.index(label) for label in labels])
 
     clips = corpus.evaluation_clips(data / "speech_commands", model.labels, "validation")
     truth = [clip.label for clip in clips]
@@ -191,7 +189,7 @@ def clip_milliseconds(plan: Plan) -> dict[str, float]:
     """
     configs = {variant: plan.resolved(variant, plan.seeds[0]) for variant in plan.variants}
     networks = {variant: (c.front_end, c.network, c.tail_seconds, c.data.task) for variant, c in configs.items()}
-    jobs = {networks[variant]: _hearing(config) for variant, config in configs.items()}
+    jobs = {networks[variant]: _inference(config) for variant, config in configs.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     seconds = dict(zip(jobs, median_times(list(jobs.values()), TIMED_CLIPS), strict=True))
@@ -199,8 +197,8 @@ def clip_milliseconds(plan: Plan) -> dict[str, float]:
     return {variant: 1000.0 * seconds[network] for variant, network in networks.items()}
 
 
-def _hearing(config: settings.Config) -> Callable[[], object]:
-    """A clip of a second and its tail, heard by a network that has learnt nothing."""
+def _inference(config: settings.Config) -> Callable[[], object]:
+    """Inference of a clip of a second and its tail by an untrained network."""
     model = Recognizer(config, corpus.task_labels(config.data.task)).eval()
     length = int(corpus.CLIP_SECONDS * SAMPLE_RATE) + config.tail_samples
     return partial(model, 0.1 * torch.randn(1, length), torch.zeros(1, model.state_size))

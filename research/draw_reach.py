@@ -38,12 +38,12 @@ def reach(model: Recognizer, sound: Tensor, directions: int = DIRECTIONS, seed: 
     model : Recognizer
     sound : float32 [batch, samples], whole blocks
     """
-    heard: list[tuple[Tensor, Tensor]] = []
+    seen: list[tuple[Tensor, Tensor]] = []
     assert isinstance(model.network, Network)
-    hook = model.network.cell.register_forward_hook(lambda cell, given, out: heard.append((given[0], out[0])))
+    hook = model.network.cell.register_forward_hook(lambda cell, given, out: seen.append((given[0], out[0])))
     model.eval()(sound, sound.new_zeros(len(sound), model.state_size))
     hook.remove()
-    inputs, outputs = heard[0]  # [batch, blocks, features], [batch, blocks, hidden]
+    inputs, outputs = seen[0]  # [batch, blocks, features], [batch, blocks, hidden]
     generator = torch.Generator().manual_seed(seed)
     squares = torch.zeros(inputs.shape[1])
     for _ in range(directions):
@@ -80,7 +80,7 @@ def main(
     trained: Annotated[
         list[Path] | None, typer.Argument(metavar="[MODEL]...", help="Checkpoints, ONNX files, names of shipped models")
     ] = None,
-    clips: Annotated[list[Path] | None, typer.Option("--sound", help="Clips that they hear; may be repeated")] = None,
+    clips: Annotated[list[Path] | None, typer.Option("--sound", help="Clips to infer; may be repeated")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=10.0, help="How far back to look")] = 1.5,
 ) -> None:
     """Draw how the gradient of the last moment arrives at the moments before it, cell by cell.
@@ -101,8 +101,8 @@ def main(
         norms = {}
         for name, model in models.items():
             block_seconds = model.block_length / audio.SAMPLE_RATE
-            heard = ends(loaded, round(seconds / block_seconds) * model.block_length)
-            norms[name] = (reach(model, heard).numpy(), block_seconds)
+            sound = ends(loaded, round(seconds / block_seconds) * model.block_length)
+            norms[name] = (reach(model, sound).numpy(), block_seconds)
         pictures.reaches(norms, out)
 
 

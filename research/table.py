@@ -1,4 +1,4 @@
-"""python -m research.table: what docs/research.md says, drawn from the folders beside this file.
+"""python -m research.table: writes docs/research.md from the experiments beside this file.
 
 Each experiment has README.md (title, question, commands, verdict) and result.json: runs, and figures of each by name.
 """
@@ -20,15 +20,15 @@ HEAD = """# Research
 
 What was tried, with a folder in [research/](../research/README.md) for each experiment, its settings and commands. This
 page is written by `python -m research.table` from `research/*/README.md` and `result.json`. Figures are of validation
-speakers (of the 2,910 clips of before November 2026, when 109 more came), each of one run, and were measured by `python
--m data_scripts.validate`, where an experiment says nothing else.
+speakers (of the 2,910 clips of before November 2026, when 109 more came), each of one run, and were measured by
+`speechrnn validate`, where an experiment says nothing else.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def folders() -> list[Path]:
-    """Of the experiments, by name."""
+    """Folders of the experiments, by name."""
     return sorted(path.parent for path in HERE.glob("*/result.json"))
 
 

@@ -8,9 +8,9 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.training.augment import (
     GATE_FADE_SECONDS,
     GATE_SECONDS,
+    VTLP,
     Augment,
     SpecAugment,
-    VocalTract,
     microphone_response,
     room_response,
     suppress,
@@ -376,14 +376,14 @@ def test_what_is_not_masked_is_untouched():
     assert torch.equal(SpecAugment(AugmentConfig(frequency_masks=0, time_masks=0))(frames), frames)
 
 
-def throats(frames, **changes):
+def vtlp(frames, **changes):
     torch.manual_seed(0)
-    return VocalTract(AugmentConfig(**changes), FrontEndConfig())(frames)
+    return VTLP(AugmentConfig(**changes), FrontEndConfig())(frames)
 
 
-def test_another_throat_moves_a_formant_as_far_as_it_may_and_stretches_the_clip_by_one_factor():
-    centres = torch.from_numpy(VocalTract(AugmentConfig(), FrontEndConfig()).centres).float()
-    heard = throats(centres.expand(500, 3, 40), vocal_tract_probability=0.5, vocal_tract_range=0.1)
+def test_vtlp_moves_a_formant_as_far_as_it_may_and_stretches_the_clip_by_one_factor():
+    centres = torch.from_numpy(VTLP(AugmentConfig(), FrontEndConfig()).centres).float()
+    heard = vtlp(centres.expand(500, 3, 40), vocal_tract_probability=0.5, vocal_tract_range=0.1)
     factor = (heard / centres)[:, :, 5:30]  # away from the edges, beyond which there is nothing to take
     assert torch.allclose(factor, factor[:, :1, :1].expand_as(factor), rtol=1e-4)
     assert 0.9 <= factor.min() < 0.91 < 1.09 < factor.max() <= 1.1001
@@ -392,7 +392,7 @@ def test_another_throat_moves_a_formant_as_far_as_it_may_and_stretches_the_clip_
 
 def test_the_bands_at_the_edge_stand_for_what_lies_beyond():
     frames = torch.randn(200, 5, 40, generator=torch.Generator().manual_seed(1))
-    heard = throats(frames, vocal_tract_probability=1.0, vocal_tract_range=0.3)
+    heard = vtlp(frames, vocal_tract_probability=1.0, vocal_tract_range=0.3)
     from_beyond = (heard[:, :, -1] == frames[:, :, -1]).all(1)  # where formants are lower than they were
     assert 70 < from_beyond.sum() < 130
     assert (heard.amax((1, 2)) <= frames.amax((1, 2))).all()
@@ -401,5 +401,5 @@ def test_the_bands_at_the_edge_stand_for_what_lies_beyond():
 
 def test_without_another_throat_frames_are_untouched():
     frames = torch.randn(8, 100, 40, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(throats(frames), frames)
-    assert torch.equal(throats(frames, vocal_tract_probability=1.0, vocal_tract_range=0.0), frames)
+    assert torch.equal(vtlp(frames), frames)
+    assert torch.equal(vtlp(frames, vocal_tract_probability=1.0, vocal_tract_range=0.0), frames)

@@ -15,9 +15,9 @@ from speechrnn.errors import ConfigError
 from speechrnn.evaluation import corpus
 from speechrnn.evaluation.corpus import SILENCE, UNKNOWN, task_labels
 from speechrnn.evaluation.partition import partition
+from speechrnn.training.audio_pool import CLIP_SAMPLES
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, StreamConfig, TrainConfig
-from speechrnn.training.data import MADE_WORD, SPEECH, TrainingData, evaluation_tensors
-from speechrnn.training.sounds import CLIP_SAMPLES
+from speechrnn.training.data import PSEUDO_WORD, SPEECH, TrainingData, evaluation_tensors
 
 BATCH = 8
 LABELS = task_labels("yes,no,rare")
@@ -160,7 +160,7 @@ def test_other_labels_have_their_shares(folder):
 
 def test_rare_other_words_count_for_more_than_their_share(plain):
     words = Counter()
-    of = {clip: word for word, clips in plain.sounds.by_word.items() for clip in clips}
+    of = {clip: word for word, clips in plain.pool.by_word.items() for clip in clips}
     for epoch in range(30):
         plain.set_epoch(epoch)
         words.update(of[clip] for clip, label in plain.order if plain.labels[label] == UNKNOWN)
@@ -186,9 +186,9 @@ def test_a_batch_holds_the_clips_that_it_says(plain):
             if name == SILENCE:
                 assert clip == -2
                 continue
-            word = next(word for word, clips in plain.sounds.by_word.items() if clip in clips)
+            word = next(word for word, clips in plain.pool.by_word.items() if clip in clips)
             assert name == (word if word in plain.labels else UNKNOWN)
-            level = 0.1 + (clip - min(plain.sounds.by_word[word])) / 1000
+            level = 0.1 + (clip - min(plain.pool.by_word[word])) / 1000
             assert row[: SAMPLE_RATE // 2].numpy() == pytest.approx(level, abs=1e-4)
             assert not row[SAMPLE_RATE // 2 :].any()
 
@@ -221,7 +221,7 @@ def test_running_speech_is_cut_into_unknown(folder, tmp_path):
 
 def test_made_words_are_a_share_of_unknown(folder):
     data = TrainingData(settings(folder, data={"made_words_share": 0.4}), LABELS)
-    made = [label for clip, label in data.order if clip == MADE_WORD]
+    made = [label for clip, label in data.order if clip == PSEUDO_WORD]
     assert {data.labels[label] for label in made} == {UNKNOWN}
     assert len(made) == round(0.4 * drawn(data)[UNKNOWN])
     known = {round(0.1 + n / 1000, 3) for n in range(20)}
@@ -235,8 +235,8 @@ def test_further_folders_of_words_are_unknown(folder, tmp_path):
     for name in names:
         write(tmp_path / "wake" / "yes" / name, np.full(SAMPLE_RATE, 0.4, np.float32))
     data = TrainingData(settings(folder, data={"unknown_folders": (str(tmp_path / "wake"),)}), LABELS)
-    assert len(data.sounds.by_word["wake/yes"]) == 4
-    assert data.sounds.label_of["wake/yes"] == UNKNOWN
+    assert len(data.pool.by_word["wake/yes"]) == 4
+    assert data.pool.label_of["wake/yes"] == UNKNOWN
     assert drawn(data)["yes"] == 15
 
 
@@ -268,7 +268,7 @@ def test_sequences_stand_beside_the_clips(folder, rows):
         assert set(words[:, 0].tolist()) <= set(range(rows))
 
 
-def test_validation_sequences_are_always_the_same_and_of_sound_that_is_kept_away(folder):
+def test_validation_sequences_are_always_the_same_and_of_held_out_sound(folder):
     # Clips of constant value: those of validation speakers are at 0.9, and nothing else is added to them.
     stream = StreamConfig(rows=1, seconds=3.0, speech_share=0.0, joined_share=0.0, noise_share=0.0)
     data = TrainingData(settings(folder, stream=stream), LABELS)

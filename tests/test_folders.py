@@ -14,9 +14,9 @@ from speechrnn import audio, folders, media
 from speechrnn.errors import AudioError
 from speechrnn.evaluation import corpus, recordings
 from speechrnn.evaluation.endpoints import takes
+from speechrnn.training.audio_pool import AudioPool, LongClips
 from speechrnn.training.config import DataConfig
 from speechrnn.training.data import clip_tensor
-from speechrnn.training.sounds import LongClips, Sounds
 from tests.support.command_line import run
 from tests.support.formats import encoded, noise, tone
 
@@ -286,7 +286,7 @@ def test_words_that_are_not_labels_and_files_beside_the_words_are_named(tmp_path
 def test_companions_of_macos_are_no_clips(tmp_path):
     write(tmp_path / "yes" / "a.wav")
     (tmp_path / "yes" / "._a.wav").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X".ljust(4096, b"\0"))
-    clips = Sounds(DataConfig(folder=str(tmp_path)), ("yes",), "training")
+    clips = AudioPool(DataConfig(folder=str(tmp_path)), ("yes",), "training")
     assert len(clips.clips) == 1
 
 
@@ -328,7 +328,7 @@ def words(tmp_path):
 
 def test_training_says_of_which_clips_it_learns_a_second(words, caplog, monkeypatch):
     monkeypatch.setattr(corpus, "partition", lambda path: "training")
-    sounds = Sounds(DataConfig(folder=str(words)), ("yes", "no"), "training")
+    sounds = AudioPool(DataConfig(folder=str(words)), ("yes", "no"), "training")
     assert len(sounds.clips) == 6
     assert [record.getMessage() for record in caplog.records] == [
         f"speechrnn: clips longer than a second: 2, such as {words / 'yes' / 'long.wav'} (1.6 s): "

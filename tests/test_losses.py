@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from speechrnn import decision
 from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.training.losses import (
-    ALARM_BLOCKS,
-    alarm_losses,
+    FALSE_ACCEPT_BLOCKS,
     block_losses,
-    divergence,
+    false_accept_losses,
     not_yet,
     smooth,
+    symmetric_kl,
     word_logits,
 )
 
@@ -96,29 +96,29 @@ def test_a_word_in_a_stream_is_heard_as_the_spotter_hears_its_clip(words, seed):
 
 def test_a_stretch_without_a_word_is_judged_by_its_worst_moment():
     """One short false alarm in a long quiet stretch costs as much as the alarm, however long the quiet is."""
-    blocks = 2 * ALARM_BLOCKS + SMOOTHING_BLOCKS - 1
+    blocks = 2 * FALSE_ACCEPT_BLOCKS + SMOOTHING_BLOCKS - 1
     posterior = torch.tensor([0.0, 0.0, 0.1, 0.9]).repeat(1, blocks, 1)
     posterior[0, 20 : 20 + SMOOTHING_BLOCKS] = torch.tensor([0.75, 0.0, 0.15, 0.1])
-    losses = alarm_losses(posterior, torch.full((1, blocks), SILENCE), LABELS)
+    losses = false_accept_losses(posterior, torch.full((1, blocks), SILENCE), LABELS)
     np.testing.assert_allclose(losses, [-np.log(0.25), 0.0], atol=1e-6)
 
 
 def test_where_a_word_may_be_there_is_no_alarm():
-    blocks = 2 * ALARM_BLOCKS + SMOOTHING_BLOCKS - 1
+    blocks = 2 * FALSE_ACCEPT_BLOCKS + SMOOTHING_BLOCKS - 1
     posterior = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(1, blocks, 1)
     for target in (0, 1, not_yet(0, LABELS), not_yet(1, LABELS)):
-        assert not len(alarm_losses(posterior, torch.full((1, blocks), target), LABELS))
+        assert not len(false_accept_losses(posterior, torch.full((1, blocks), target), LABELS))
     for target in (UNKNOWN, SILENCE, NEITHER):
-        assert (alarm_losses(posterior, torch.full((1, blocks), target), LABELS) > 10.0).tolist() == [True, True]
+        assert (false_accept_losses(posterior, torch.full((1, blocks), target), LABELS) > 10.0).tolist() == [True, True]
     mixed = torch.full((1, blocks), SILENCE)
     mixed[0, 10:30] = 0
     posterior[0, :10] = posterior[0, 30:] = torch.tensor([0.0, 0.0, 0.0, 1.0])
-    assert alarm_losses(posterior, mixed, LABELS).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert false_accept_losses(posterior, mixed, LABELS).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_there_is_something_to_learn_at_the_worst_moment_alone():
-    posterior = posteriors(1, ALARM_BLOCKS + SMOOTHING_BLOCKS - 1, 3).requires_grad_()
-    alarm_losses(posterior, torch.full(posterior.shape[:2], SILENCE), LABELS).sum().backward()
+    posterior = posteriors(1, FALSE_ACCEPT_BLOCKS + SMOOTHING_BLOCKS - 1, 3).requires_grad_()
+    false_accept_losses(posterior, torch.full(posterior.shape[:2], SILENCE), LABELS).sum().backward()
     assert int((posterior.grad.abs().sum(-1) > 0).sum()) == SMOOTHING_BLOCKS
 
 
@@ -127,8 +127,8 @@ def test_there_is_something_to_learn_at_the_worst_moment_alone():
 
 def test_posteriors_that_agree_do_not_diverge_and_others_do_alike_both_ways():
     first, second = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.0, 1.0, 0.0]])
-    assert divergence(first, first + 5.0) == pytest.approx(0.0, abs=1e-6)  # logits are relative
+    assert symmetric_kl(first, first + 5.0) == pytest.approx(0.0, abs=1e-6)  # logits are relative
     p, q = first.softmax(1), second.softmax(1)
     expected = 0.5 * ((p * (p / q).log()).sum() + (q * (q / p).log()).sum())
-    assert divergence(first, second) == pytest.approx(float(expected), rel=1e-5)
-    assert divergence(second, first) == pytest.approx(float(expected), rel=1e-5)
+    assert symmetric_kl(first, second) == pytest.approx(float(expected), rel=1e-5)
+    assert symmetric_kl(second, first) == pytest.approx(float(expected), rel=1e-5)

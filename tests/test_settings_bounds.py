@@ -247,8 +247,8 @@ def test_shares_that_are_all_of_unknown_leave_no_word(monkeypatch):
 
     class Heard:
         commands, by_word, label_of = ["yes"], {"yes": [0, 1, 2], "house": [3]}, {"yes": "yes", "house": "_unknown_"}
-        others, other_shares, speech, background = ["house"], np.ones(1), True, False
+        others, other_probabilities, speech, background = ["house"], np.ones(1), True, False
 
-    data.sounds = Heard()
+    data.pool = Heard()
     data.set_epoch(0)
     assert len([clip for clip, _ in data.order if clip >= 0]) == 3

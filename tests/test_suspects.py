@@ -13,8 +13,8 @@ import soundfile
 from speechrnn.errors import ConfigError
 from speechrnn.evaluation.corpus import task_labels
 from speechrnn.evaluation.partition import partition
+from speechrnn.training.audio_pool import AudioPool
 from speechrnn.training.config import DataConfig
-from speechrnn.training.sounds import Sounds
 
 ROOT = Path(__file__).parents[1]
 NAME = next(f"{n:08x}_nohash_0.wav" for n in range(100) if partition(f"{n:08x}_nohash_0.wav") == "training")
@@ -67,7 +67,7 @@ def test_listed_clips_are_not_trained_on_but_validation_keeps_all(tmp_path):
     labels = task_labels("yes,no")
 
     def counts(config, part):
-        return {word: len(rows) for word, rows in Sounds(config, labels, part).by_word.items()}
+        return {word: len(rows) for word, rows in AudioPool(config, labels, part).by_word.items()}
 
     assert counts(plain, "training") == {"yes": 2, "no": 2}
     assert counts(config, "training") == {"yes": 1, "no": 2}
@@ -80,7 +80,7 @@ def test_a_clip_in_a_folder_of_its_word_is_named_by_its_whole_path(tmp_path):
         soundfile.write(tmp_path / "sound" / place / NAME, np.zeros(16_000), 16_000)
     (tmp_path / "list.txt").write_text(f"yes/again/{NAME}\n")
     config = DataConfig(folder=str(tmp_path / "sound"), exclude=str(tmp_path / "list.txt"))
-    assert len(Sounds(config, task_labels("yes"), "training").by_word["yes"]) == 1
+    assert len(AudioPool(config, task_labels("yes"), "training").by_word["yes"]) == 1
 
 
 def test_listed_recordings_of_other_folders_are_not_trained_on(tmp_path):
@@ -91,10 +91,10 @@ def test_listed_recordings_of_other_folders_are_not_trained_on(tmp_path):
     (tmp_path / "list.txt").write_text(f"music/{names[1]}.wav\n")
     plain = DataConfig(folder=str(tmp_path / "commands"), noise_folders=(str(tmp_path / "music"),))
     listed = replace(plain, exclude=str(tmp_path / "list.txt"))
-    counts = [len(Sounds(config, task_labels("yes"), "training").noise.sounds) for config in (plain, listed)]
+    counts = [len(AudioPool(config, task_labels("yes"), "training").noise.sounds) for config in (plain, listed)]
     assert counts == [3, 2]
 
 
 def test_a_list_that_is_missing_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"data\.exclude.*nowhere\.txt"):
-        Sounds(DataConfig(folder=str(tmp_path), exclude="nowhere.txt"), task_labels("yes"), "training")
+        AudioPool(DataConfig(folder=str(tmp_path), exclude="nowhere.txt"), task_labels("yes"), "training")

@@ -20,7 +20,7 @@ from speechrnn.training import checkpoint
 from speechrnn.training.augment import mix
 from speechrnn.training.config import AugmentConfig, Config, FrontEndConfig, NetworkConfig, StreamConfig, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
-from speechrnn.training.hints import NO_HINTS
+from speechrnn.training.feature_distillation import NO_EMBEDDINGS
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import MIXED, Objective, Teachers, clip_logits
 from speechrnn.training.whisper import BANDS, POSITIONS, Whisper
@@ -53,7 +53,7 @@ def objective(teachers=(), weight=0.7, mix_probability=0.0, seed=1):
 
 
 def loss(of, audio, target):
-    return of(audio, target, *NO_HINTS, *NO_SEQUENCES)
+    return of(audio, target, *NO_EMBEDDINGS, *NO_SEQUENCES)
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,13 @@ from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.decision import clearest
 from speechrnn.errors import ConfigError, ModelError
 from speechrnn.export import to_onnx
-from speechrnn.training import checkpoint, config
+from speechrnn.training import checkpoint, config, data
+from speechrnn.training.audio_pool import AudioPool
 from speechrnn.training.config import Config, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES
-from speechrnn.training.hints import EMBEDDING_SIZE, NO_HINTS, digests
+from speechrnn.training.feature_distillation import EMBEDDING_SIZE, NO_EMBEDDINGS, digests
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import clip_logits
-from speechrnn.training.sounds import Sounds
 from speechrnn.training.train import (
     gradient_norms,
     learning_rate,
@@ -40,16 +40,43 @@ from tests.support.training import config_file, data_folder, start  # noqa: F401
 ROOT = Path(__file__).parents[1]
 DIVERGING = ["train.learning_rate=100.0", "train.weight_decay=1000.0", "train.warmup_share=0.0"]
 LABELS = ["high", "low", "_unknown_", "_silence_"]
+VALIDATION_SEQUENCES = 8
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def keep_unfinished(run):
+    """Copy the run folder, as it is before the last epoch, to `unfinished` beside it."""
+    save = run._save
+
+    def save_and_copy(metrics):
+        save(metrics)
+        if metrics["epoch"] == run.config.train.epochs - 1:
+            shutil.copytree(run.folder, run.folder.with_name("unfinished"))
+
+    run._save = save_and_copy
+    return run
+
+
+def unfinished(folder, copy):
+    """A copy of the run in `folder` as it was before its last epoch."""
+    return shutil.copytree(folder.with_name("unfinished"), copy)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_validation_sequences():
+    """They are drawn and evaluated in every run: 128 are many for a loss that is only compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "VALIDATION_SEQUENCES", VALIDATION_SEQUENCES)
+        yield
 
 
 @pytest.fixture(scope="module")
 def finished(config_file, tmp_path_factory):
     """The run that the tests look at, its result and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "tones"
-    run = start(config_file, folder)
+    run = keep_unfinished(start(config_file, folder))
     best = run.fit()
     return folder, best, run.console.file.getvalue()
 
@@ -183,29 +210,31 @@ def test_another_seed_gives_another_run(finished, config_file, tmp_path):
     assert metrics(tmp_path / "other")[0]["training_loss"] != metrics(finished[0])[0]["training_loss"]
 
 
-KILLED_IN_THE_SECOND_EPOCH = """
+KILLED_IN_THE_LAST_EPOCH = f"""
 import os, signal, sys
 from pathlib import Path
 from rich.console import Console
-from speechrnn.training import config, train
+from speechrnn.training import config, data, train
+
+data.VALIDATION_SEQUENCES = {VALIDATION_SEQUENCES}
 
 step = train.Run._train_step
 
 def killed(self, batch):
-    if len(self.history) == 1 and self.step == len(self.data) + len(self.data) // 2:
+    if self.step == self.steps - len(self.data) // 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, batch)
 
 train.Run._train_step = killed
 train.Run._measure_rates = lambda self: None
-train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), False, Console(quiet=True)).fit()
+train.Run(config.load(sys.argv[1]), Path(sys.argv[2]), "--resume" in sys.argv, Console(quiet=True)).fit()
 """
 
 
-def killed(settings, folder):
-    """Train in another process until it is killed in the second epoch."""
+def killed(settings, folder, *options):
+    """Train in another process until it is killed in the middle of the last epoch."""
     run = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_THE_SECOND_EPOCH, str(settings), str(folder)],
+        [sys.executable, "-c", KILLED_IN_THE_LAST_EPOCH, str(settings), str(folder), *options],
         cwd=folder.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -213,7 +242,8 @@ def killed(settings, folder):
         check=False,
     )
     assert run.returncode == -signal.SIGKILL, run.stderr.decode()
-    assert [row["epoch"] for row in metrics(folder)] == [1]  # the first is kept, half of the second is lost
+    # Those before are kept, half of the last is lost.
+    assert [row["epoch"] for row in metrics(folder)] == list(range(1, config.load(settings).train.epochs))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL is POSIX")
@@ -240,8 +270,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moment", ["while writing last.pt", "before metrics.csv", "before the pictures"])
 def test_a_run_killed_between_its_files_goes_on(finished, config_file, tmp_path, monkeypatch, moment):
-    folder = tmp_path / "run"
-    run = start(config_file, folder)
+    folder = unfinished(finished[0], tmp_path / "run")
+    run = start(config_file, folder, resume=True)
 
     def die(*_):
         raise Killed
@@ -355,7 +385,7 @@ def one_step(run, scale=1.0):
     run.steps = 10
     audio = 0.1 * torch.randn(8, 3200, generator=torch.Generator().manual_seed(0))
     run.recognizer.network.output.weight.data.mul_(scale)
-    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_HINTS, *NO_SEQUENCES))
+    _, norm = run._train_step((audio, torch.arange(8) % 4, *NO_EMBEDDINGS, *NO_SEQUENCES))
     return norm, gradient_norms(run.recognizer)
 
 
@@ -429,7 +459,7 @@ STREAMS = ("stream.rows=2", "stream.seconds=3", "train.epochs=4")
 def streamed(config_file, tmp_path_factory):
     """A run on clips and sequences."""
     folder = tmp_path_factory.mktemp("runs") / "streams"
-    fit(start(config_file, folder, *STREAMS))
+    fit(keep_unfinished(start(config_file, folder, *STREAMS)))
     return folder
 
 
@@ -449,7 +479,7 @@ def test_with_streams_the_last_epoch_counts(streamed):
 def test_a_killed_run_with_streams_goes_on_as_if_nothing_had_been(streamed, config_file, tmp_path):
     folder, settings = tmp_path / "killed", tmp_path / "streams.toml"
     settings.write_text(config.load(config_file, STREAMS).to_toml(), encoding="utf-8")
-    killed(settings, folder)
+    killed(settings, unfinished(streamed, folder), "--resume")
     fit(start(config_file, folder, *STREAMS, resume=True))
     assert same_run(folder, streamed)
 
@@ -463,12 +493,12 @@ def sequence_step(run, state, fill):
     targets = torch.full((2, 150), fill)
     torch.manual_seed(0)  # dropout
     words = torch.tensor([[0, 10, 1], [1, 60, 0]])
-    return run.objective(clips, torch.full((8,), 3), *NO_HINTS, noise, targets, words).detach()
+    return run.objective(clips, torch.full((8,), 3), *NO_EMBEDDINGS, noise, targets, words).detach()
 
 
 def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_path):
     run = start(config_file, tmp_path / "run", *STREAMS, "stream.reset_probability=0.0")
-    run._learn()
+    run._training_mode()
     fresh = torch.zeros_like(run.objective.stream_state)
     first = sequence_step(run, fresh, 1)
     heard = run.objective.stream_state
@@ -478,7 +508,7 @@ def test_the_state_of_a_stream_is_carried_from_step_to_step(config_file, tmp_pat
     assert float(sequence_step(run, fresh, 1)) == pytest.approx(float(first))
     assert float(sequence_step(run, heard, 1)) != pytest.approx(float(first))
     always = start(config_file, tmp_path / "other", *STREAMS, "stream.reset_probability=1.0")
-    always._learn()
+    always._training_mode()
     assert float(sequence_step(always, heard, 1)) == pytest.approx(float(sequence_step(always, fresh, 1)))
 
 
@@ -486,7 +516,7 @@ def test_the_stream_counts_by_its_weight(config_file, tmp_path):
     losses = []
     for weight in (0.0, 1.0, 3.0):
         run = start(config_file, tmp_path / str(weight), *STREAMS, f"stream.weight={weight}")
-        run._learn()
+        run._training_mode()
         losses.append(float(sequence_step(run, torch.zeros_like(run.objective.stream_state), 1)))
     assert losses[2] - losses[0] == pytest.approx(3 * (losses[1] - losses[0]), rel=1e-4)
     assert losses[1] > losses[0]
@@ -646,7 +676,7 @@ def command(start, config_file, folder, *overrides, resume=False):
 @pytest.fixture(scope="module")
 def as_one(data_folder):
     """Settings of a run that learns the same on any number of processes, from hints too."""
-    clips = Sounds(config.DataConfig(folder=str(data_folder), task="high,low"), LABELS, "training").clips
+    clips = AudioPool(config.DataConfig(folder=str(data_folder), task="high,low"), LABELS, "training").clips
     hints = np.random.default_rng(0).standard_normal((len(clips), 3, EMBEDDING_SIZE)).astype(np.float16)
     path = data_folder.parent / "hints.npz"
     np.savez(path, digests=list(digests(clips)), embeddings=hints, seconds=[0.4, 0.6, 0.8])
@@ -744,7 +774,7 @@ def test_mixed_precision_hears_the_sound_as_it_is(config_file, tmp_path):
     stream = 0.1 * torch.randn(2, 150 * 320, generator=torch.Generator().manual_seed(1))
     run.steps = 10
     words = torch.tensor([[0, 10, 1]])
-    loss, norm = run._train_step((audio, torch.arange(8) % 4, *NO_HINTS, stream, torch.full((2, 150), 1), words))
+    loss, norm = run._train_step((audio, torch.arange(8) % 4, *NO_EMBEDDINGS, stream, torch.full((2, 150), 1), words))
     assert 0 < loss < float("inf")
     assert 0 < norm < float("inf")
     assert widths == [torch.bfloat16] * 2

@@ -16,11 +16,11 @@ from speechrnn.errors import ConfigError, ModelError
 from speechrnn.evaluation import corpus
 from speechrnn.evaluation.partition import partition
 from speechrnn.training import bc_resnet
+from speechrnn.training.audio_pool import CLIP_SAMPLES, Recordings
 from speechrnn.training.augment import loudest_tenth
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, TrainConfig
 from speechrnn.training.data import SPEECH, TrainingData
 from speechrnn.training.objective import Teachers
-from speechrnn.training.sounds import CLIP_SAMPLES, Recordings
 from tests.support.environment import SHARED
 from tests.support.noise import augmented, noise_clips
 from tests.support.talking import LABELS, NEITHER, PLAIN, SILENCE, UNKNOWN, sequences, sounds
@@ -82,7 +82,7 @@ def test_every_second_gets_a_row_of_35(stand_in):
 def test_words_go_to_their_labels_and_all_others_to_unknown():
     posterior = torch.eye(35)
     silence = torch.linspace(0.0, 1.0, 35)
-    heard = bc_resnet.mapped(posterior, TWELVE, silence)
+    heard = bc_resnet.map_labels(posterior, TWELVE, silence)
     torch.testing.assert_close(heard.sum(1), torch.ones(35))
     torch.testing.assert_close(heard[:, TWELVE.index("_silence_")], silence)
     for row, word in enumerate(corpus.THIRTY_FIVE_WORDS):
@@ -96,7 +96,7 @@ def test_silence_comes_from_the_other_teacher(stand_in, tmp_path):
     alone, both = (Teachers(paths, TWELVE, CPU).posterior(sound) for paths in ([ours], [ours, str(stand_in)]))
     with torch.no_grad():
         words = bc_resnet.load(stand_in)(sound).softmax(1)
-    mean = (alone * bc_resnet.mapped(words, TWELVE, alone[:, -1])).sqrt()
+    mean = (alone * bc_resnet.map_labels(words, TWELVE, alone[:, -1])).sqrt()
     torch.testing.assert_close(both, mean / mean.sum(1, keepdim=True), atol=1e-5, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""The torch side: front end, network, data, augmentation, training. Needs the extra "train"."""
+"""Training in torch: front end, network, data, augmentation, losses. Needs the extra "train"."""
 
 import sys
 

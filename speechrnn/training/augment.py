@@ -1,8 +1,7 @@
-"""A clean clip in, the same word as another person, room and microphone would give it out."""
+"""Augmentation: speed, VTLP, rooms, babble, noise, microphones, converters and SpecAugment."""
 
 from collections.abc import Callable
 
-import librosa
 import numpy as np
 import torch
 import torchaudio
@@ -13,10 +12,10 @@ from speechrnn.evaluation.endpoints import word_endpoints
 from speechrnn.level import QUIETEST, db_to_amplitude, loudest_rms, rms, scale_to_snr
 from speechrnn.training.config import AugmentConfig, FrontEndConfig
 
-GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # a noise gate opens before a word, and closes after it, by this at most
+GATE_SECONDS, GATE_FADE_SECONDS = 0.2, 0.01  # by how much a noise gate opens before and closes after a word, at most
 SUPPRESSOR_FFT = 512  # samples: 32 ms
 SUPPRESSOR_SNR = -5.0, 15.0  # dB
-SPEED_UNIT = 20  # speeds are fractions of twentieths: small resampling filters
+SPEED_UNIT = 20  # speeds are ratios to 20: small resampling filters
 NoiseSource = Callable[[np.random.Generator, int], "np.ndarray | None"]
 
 
@@ -41,10 +40,10 @@ def room_response(
 
 
 def microphone_response(rng: np.random.Generator, frequency: np.ndarray) -> np.ndarray:
-    """Amplitude at each frequency (Hz) of a microphone that is cheap, covered or turned away.
+    """Amplitude response at each frequency (Hz) of a random microphone, cheap, covered or turned away.
 
     Above a corner between 0.7 and 5.6 kHz it falls by up to 18 dB an octave, below one between 60 and 350 Hz by up to
-    12; in between it isn't flat either (3 dB of ripple, an octave apart).
+    12; a ripple of 3 dB has nodes an octave apart.
     """
     octave = np.log2(np.maximum(frequency, 20.0) / 1000.0)
     high, low = rng.uniform(-0.5, 2.5), rng.uniform(-4.0, -1.5)
@@ -60,26 +59,26 @@ def loudest_tenth(sound: np.ndarray) -> float:
 
 
 def suppress(rng: np.random.Generator, sounds: Tensor, noise: Tensor) -> Tensor:
-    """What the noise suppressor of a phone, a headset or a browser leaves of sounds with noise in them [rows, samples].
+    """Sounds with noise in them after a noise suppressor, as in phones and browsers [rows, samples].
 
-    Spectral subtraction with too much taken away and a floor (Berouti, Schwartz and Makhoul, "Enhancement of speech
-    corrupted by acoustic noise", 1979): the mean power of the noise, one to four times, comes off each frame, and
-    10 to 30 dB are the most that a frame can lose. What the noise has more than its mean remains as musical tones.
+    Spectral subtraction with oversubtraction and a floor (Berouti, Schwartz and Makhoul, "Enhancement of speech
+    corrupted by acoustic noise", 1979): one to four times the mean power of the noise is subtracted from each
+    frame, which is attenuated by 10 to 30 dB at most. Noise above its mean remains as musical tones.
     """
 
     def spectrum(sound: Tensor) -> Tensor:
         return torch.stft(sound, SUPPRESSOR_FFT, SUPPRESSOR_FFT // 4, window=window, return_complex=True)
 
     window = torch.hann_window(SUPPRESSOR_FFT)
-    heard, expected = spectrum(sounds), spectrum(noise).abs().square().mean(2, keepdim=True)
-    taken = torch.from_numpy(rng.uniform(1.0, 4.0, (len(sounds), 1, 1))).float()
+    mixture, expected = spectrum(sounds), spectrum(noise).abs().square().mean(2, keepdim=True)
+    factor = torch.from_numpy(rng.uniform(1.0, 4.0, (len(sounds), 1, 1))).float()
     floor = torch.from_numpy(db_to_amplitude(-rng.uniform(10.0, 30.0, (len(sounds), 1, 1)))).float()
-    gain = (1.0 - taken * expected / heard.abs().square().clamp(min=1e-12)).clamp(min=0.0).sqrt().maximum(floor)
-    return torch.istft(heard * gain, SUPPRESSOR_FFT, SUPPRESSOR_FFT // 4, window=window, length=sounds.shape[1])
+    gain = (1.0 - factor * expected / mixture.abs().square().clamp(min=1e-12)).clamp(min=0.0).sqrt().maximum(floor)
+    return torch.istft(mixture * gain, SUPPRESSOR_FFT, SUPPRESSOR_FFT // 4, window=window, length=sounds.shape[1])
 
 
 class Augment:
-    """Puts a batch of clips together. Settings and their units: `AugmentConfig`."""
+    """Augments a batch of clips. Settings and their units: `AugmentConfig`."""
 
     def __init__(self, config: AugmentConfig) -> None:
         self.config = config
@@ -94,11 +93,11 @@ class Augment:
         tail: int,
         beds: NoiseSource | None = None,
     ) -> tuple[Tensor, np.ndarray]:
-        """Augment `sounds` [batch, samples] onto a canvas [batch, length]; also, the sample at which each one begins.
+        """Augmented `sounds` [batch, samples] on a canvas [batch, length], and the sample at which each one begins.
 
-        `silent` [batch] marks rows of noise alone; `beds` gives talkers behind the others. The last `tail` samples are
-        digital silence in half of the rows, as at the end of a clip; in the others the noise goes on, as it does live.
-        With twins, the batch comes out twice: [2 * batch, length], and so do the beginnings.
+        `silent` [batch] marks rows of noise alone; `beds` gives babble behind the others. The last `tail` samples are
+        digital silence in half of the rows, as at the end of a clip; in the others the noise goes on, as in a stream.
+        With `twins` there are two views of each clip (R-Drop): [2 * batch, length], and [2 * batch] beginnings.
         """
         c = self.config
         sounds = self.rooms_and_lines(rng, self.change_speed(rng, self.gate(rng, sounds)))
@@ -119,11 +118,11 @@ class Augment:
         canvas = self.suppress_noise(rng, canvas, noise)
         cut_off = torch.from_numpy(rng.random(len(canvas)) < 0.5)
         canvas[cut_off, length - tail :] = 0.0
-        takes = [self.record(rng, canvas) for _ in range(2 if c.twins else 1)]
-        return torch.cat(takes), np.tile(starts, len(takes))
+        views = [self.record(rng, canvas) for _ in range(2 if c.twins else 1)]
+        return torch.cat(views), np.tile(starts, len(views))
 
     def record(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
-        """What a converter makes of the sounds [batch, samples]: clipping, perhaps 8 bits, level, or lost pieces."""
+        """The sounds [batch, samples] after an analogue-to-digital converter: clipping, 8 bits, gain, dropouts."""
         c = self.config
         taken = sounds.clone()
         for row in range(len(taken)):
@@ -136,11 +135,11 @@ class Augment:
             if rng.random() < c.gain_probability:
                 taken[row] *= db_to_amplitude(rng.uniform(c.gain_low_db, c.gain_high_db))
             if rng.random() < c.dropout_probability:
-                self.lose_pieces(rng, taken[row])
+                self.drop(rng, taken[row])
         return taken.clamp_(-1.0, 1.0)
 
-    def lose_pieces(self, rng: np.random.Generator, sound: Tensor) -> None:
-        """Up to three pieces of 5 to 200 ms become digital zeros; in every other sound, 0.3 s at its start at most."""
+    def drop(self, rng: np.random.Generator, sound: Tensor) -> None:
+        """Dropouts in place: up to three of 5 to 200 ms, and in half of the cases 0.3 s at most at the start."""
         for _ in range(rng.integers(1, 4)):
             start = int(rng.integers(len(sound)))
             sound[start : start + int(SAMPLE_RATE * 10.0 ** rng.uniform(-2.3, -0.7))] = 0.0
@@ -148,7 +147,7 @@ class Augment:
             sound[: int(rng.uniform(0.0, 0.3) * SAMPLE_RATE)] = 0.0
 
     def gate(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
-        """Digital silence before and behind the words of some of the sounds, as a noise gate has it."""
+        """A noise gate on some of the sounds: digital silence before and after the word."""
         if not self.config.gate_probability:
             return sounds
         out = sounds.clone()
@@ -160,7 +159,7 @@ class Augment:
         return out
 
     def change_speed(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
-        """Faster or slower, pitch with it; two speeds a batch, each for half of the chosen rows."""
+        """Speed perturbation by resampling, pitch included; two speeds a batch, each for half of the chosen rows."""
         steps = int(self.config.speed_range * SPEED_UNIT)
         rows = rng.permutation(len(sounds))[: int(len(sounds) * self.config.speed_probability)]
         out = sounds.clone()
@@ -174,7 +173,7 @@ class Augment:
         return out
 
     def rooms_and_lines(self, rng: np.random.Generator, sounds: Tensor) -> Tensor:
-        """A room, or a microphone or line that passes only a band; both are products in the frequency domain."""
+        """Reverberation, band limits and microphone responses, each for some of the sounds [batch, samples]."""
         out = sounds.clone()
         samples = sounds.shape[1]
         rooms = np.flatnonzero(rng.random(len(sounds)) < self.config.room_probability)
@@ -193,27 +192,28 @@ class Augment:
             out[narrow] = torch.fft.irfft(torch.fft.rfft(out[narrow]) * passes, samples).float()
         if len(coloured):
             curves = torch.from_numpy(np.stack([microphone_response(rng, frequency.numpy()) for _ in coloured]))
-            given = out[coloured]
-            heard = torch.fft.irfft(torch.fft.rfft(given) * curves, samples).float()
-            level = (given.square().sum(1) / heard.square().sum(1).clamp(min=1e-12)).sqrt()
-            out[coloured] = heard * level[:, None]  # as loud as before: how loud it is, `record` decides
+            flat = out[coloured]
+            shaped = torch.fft.irfft(torch.fft.rfft(flat) * curves, samples).float()
+            level = (flat.square().sum(1) / shaped.square().sum(1).clamp(min=1e-12)).sqrt()
+            out[coloured] = shaped * level[:, None]  # at the level of before
         return out
 
     def add_noise(self, rng: np.random.Generator, canvas: Tensor, sound: Tensor, noise: NoiseSource) -> None:
+        """Add noise to a row [samples] in place, at an SNR in dB to `sound` [samples]."""
         piece = noise(rng, len(canvas))
         if piece is not None:
             snr_db = rng.uniform(self.config.snr_low_db, self.config.snr_high_db)
             canvas += torch.from_numpy(scale_to_snr(piece, sound.numpy(), snr_db))
 
     def add_bed(self, rng: np.random.Generator, canvas: Tensor, loudest: float, beds: NoiseSource) -> None:
-        """Talkers behind words whose loudest tenth of a second has the level `loudest` (root mean square)."""
+        """Add babble to a row [samples] in place, below `loudest`, the RMS of the loudest tenth of a second."""
         piece = beds(rng, len(canvas))
         if piece is not None:
             level = loudest / db_to_amplitude(rng.uniform(self.config.bed_low_db, self.config.bed_high_db))
             canvas += torch.from_numpy(piece * np.float32(level / max(rms(piece), QUIETEST)))
 
     def suppress_noise(self, rng: np.random.Generator, sounds: Tensor, noise: NoiseSource) -> Tensor:
-        """More noise, and then a noise suppressor, in some of the sounds [batch, samples]."""
+        """Noise followed by a noise suppressor, in some of the sounds [batch, samples]."""
         if not self.config.suppressor_probability:
             return sounds
         chosen = np.flatnonzero(rng.random(len(sounds)) < self.config.suppressor_probability).tolist()
@@ -229,34 +229,39 @@ class Augment:
         return out
 
     def noise_alone(self, rng: np.random.Generator, canvas: Tensor, noise: NoiseSource) -> None:
-        """Noise at levels over 60 dB; one row in ten stays digital silence."""
+        """Add noise to a row in place, at a gain of -50 to 10 dB; one row in ten stays digital silence."""
         piece = noise(rng, len(canvas))
         if piece is not None and rng.random() >= 0.1:
             canvas += torch.from_numpy(piece) * db_to_amplitude(rng.uniform(-50.0, 10.0))
 
 
-class VocalTract(nn.Module):
-    """Some clips as from a throat that is shorter or longer: formants move, pitch and pace stay as they are.
+class VTLP(nn.Module):
+    """Vocal tract length perturbation of log-mel frames: formants move, pitch and pace stay.
 
-    The frequency axis of log-mel frames is stretched, by a factor for each clip (VTLP, Jaitly and Hinton, "Vocal tract
-    length perturbation improves speech recognition", 2013). What lies beyond the last band is taken from it.
+    The frequency axis is stretched by a random factor for each clip (Jaitly and Hinton, "Vocal tract length
+    perturbation improves speech recognition", 2013). Beyond the last band its value is repeated.
     """
 
     def __init__(self, config: AugmentConfig, front_end: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
-        edges = librosa.mel_frequencies(
-            front_end.n_mels + 2, fmin=front_end.f_min, fmax=front_end.f_max, htk=front_end.mel_scale == "htk"
+        bands = torchaudio.functional.melscale_fbanks(  # on a grid of 0.1 Hz
+            5 * SAMPLE_RATE + 1,
+            front_end.f_min,
+            front_end.f_max,
+            front_end.n_mels,
+            SAMPLE_RATE,
+            mel_scale=front_end.mel_scale,
         )
-        self.centres = edges[1:-1]  # Hz
+        self.centres = bands.argmax(0).double().numpy() / 10.0  # Hz
 
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, bands] -> the same shape."""
         c, clips, bands = self.config, len(frames), frames.shape[2]
         factor = 1.0 + c.vocal_tract_range * (2.0 * torch.rand(clips) - 1.0)
         factor[torch.rand(clips) >= c.vocal_tract_probability] = 1.0
-        heard = self.centres * factor.double()[:, None].numpy()
-        position = torch.from_numpy(np.interp(heard, self.centres, np.arange(bands))).to(frames)[:, None]
+        warped = self.centres * factor.double()[:, None].numpy()
+        position = torch.from_numpy(np.interp(warped, self.centres, np.arange(bands))).to(frames)[:, None]
         lower = position.long().clamp(max=bands - 2)
         below, above = (frames.gather(2, band.expand_as(frames)) for band in (lower, lower + 1))
         return torch.lerp(below, above, position - lower)
@@ -277,7 +282,7 @@ class SpecAugment(nn.Module):
 
 
 def mix(audio: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Some of the clips [batch, samples] with the one before laid on them, 0 to 20 dB weaker than it was; and which."""
+    """Mixtures of some of the clips [batch, samples] with the one before, 0 to 20 dB weaker; and which ones [batch]."""
     mixed = torch.rand(len(audio), device=audio.device) < probability
     gain = 10.0 ** -torch.rand(len(audio), 1, device=audio.device)
     return torch.where(mixed[:, None], audio + gain * audio.roll(1, 0), audio).clamp(-1.0, 1.0), mixed

@@ -1,7 +1,7 @@
-"""python -m speechrnn.training.average OUT.pt CHECKPOINT...: one network with the mean of the weights of several.
+"""python -m speechrnn.training.average OUT.pt CHECKPOINT...: the mean of the weights of several runs.
 
-Networks that went on from the same weights, each with its own settings, lie in one valley, and their mean often does
-better than each of them (model soups, Wortsman et al. 2022, arXiv:2203.05482).
+For runs that started from the same weights it is often better than each (model soups, Wortsman et al. 2022,
+arXiv:2203.05482).
 """
 
 from pathlib import Path

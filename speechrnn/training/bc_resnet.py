@@ -1,7 +1,7 @@
-"""A teacher from elsewhere: BC-ResNet-2 (Kim et al. 2021, arXiv:2106.04140), trained on 35 words of Speech Commands.
+"""BC-ResNet-2 (Kim et al. 2021, arXiv:2106.04140) with its published weights, as a teacher.
 
-Its published weights are read as they are. It hears one second as a whole; its 35 words become the labels of a task,
-all that aren't words of the task being `_unknown_`, and of silence it knows nothing.
+It classifies one second into the 35 words of Speech Commands. Words that a task lacks are summed to `_unknown_`; it has
+no class for silence.
 """
 
 from collections.abc import Sequence
@@ -56,8 +56,8 @@ class Block(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """[batch, inputs, bands, time] -> [batch, outputs, bands / stride, time]."""
-        heard = self.f2(rows)
-        out = heard + self.f1(heard.mean(2, keepdim=True))
+        features = self.f2(rows)
+        out = features + self.f1(features.mean(2, keepdim=True))
         return F.relu(out + rows if self.residual else out)
 
 
@@ -125,7 +125,7 @@ def load(path: str | Path) -> BCResNet:
 
 
 def check(labels: Sequence[str]) -> None:
-    """Refuse a task that the network can't teach.
+    """Refuse a task whose labels the 35 words can't be mapped to.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def check(labels: Sequence[str]) -> None:
         raise ConfigError(f"train.teachers: BC-ResNet-2 can't teach this task, because of {', '.join(strange)}")
 
 
-def mapped(posterior: Tensor, labels: Sequence[str], silence: Tensor) -> Tensor:
+def map_labels(posterior: Tensor, labels: Sequence[str], silence: Tensor) -> Tensor:
     """Posterior [clips, 35] of the words -> [clips, labels], with `silence` [clips] for `_silence_`.
 
     Words that are no labels are summed to `_unknown_`, and all are scaled to what silence leaves.
@@ -146,6 +146,6 @@ def mapped(posterior: Tensor, labels: Sequence[str], silence: Tensor) -> Tensor:
     matrix = posterior.new_zeros(len(corpus.THIRTY_FIVE_WORDS), len(labels))
     for row, word in enumerate(corpus.THIRTY_FIVE_WORDS):
         matrix[row, labels.index(word if word in labels else corpus.UNKNOWN)] = 1.0
-    heard = (posterior @ matrix) * (1.0 - silence)[:, None]
-    heard[:, labels.index(SILENCE)] = silence
-    return heard
+    mapped = (posterior @ matrix) * (1.0 - silence)[:, None]
+    mapped[:, labels.index(SILENCE)] = silence
+    return mapped

@@ -1,4 +1,4 @@
-"""Bounds of settings: what a number may be, said where it is declared."""
+"""Bounds of settings, declared in their types: `Annotated[int, Between(1, 9)]`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
@@ -20,7 +20,7 @@ Weight = Annotated[float, Between(0.0, 1000.0)]
 
 
 class Bounded:
-    """A frozen dataclass whose numbers are held to the bounds in their types, `Annotated[int, Between(1, 9)]`."""
+    """Base of frozen dataclasses: a number out of the bounds in its type raises ConfigError with its name."""
 
     table = ""  # of the settings, with a dot behind it: how messages name them
 

@@ -31,7 +31,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """What `save` wrote, on the CPU.
+    """Read what `save` wrote, on the CPU.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def _refuse_packed(file: BinaryIO) -> None:
 
 @contextmanager
 def checked(path: str | Path) -> Iterator[None]:
-    """What a checkpoint holds is put to use here: where it is of another shape or kind than it says, it is damaged.
+    """Context in which the content of a checkpoint is used: errors of shape or type mean that it is damaged.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Settings of a training run: a TOML file and `key=value` overrides in, checked frozen dataclasses out."""
+"""Settings of a training run: frozen dataclasses, read from a TOML file and `key=value` overrides, and checked."""
 
 import difflib
 import json
@@ -15,8 +15,8 @@ from speechrnn.text import has_control
 from speechrnn.training import toml_files
 from speechrnn.training.bounds import Between, Bounded, Probability, Share, Weight, shown
 
-HOPS_PER_BLOCK = 2  # a block is what a network answers
-STREAMABLE = ("gru", "lstm", "rnn")  # cells that only look back
+HOPS_PER_BLOCK = 2  # a block has one row of posteriors
+STREAMABLE = ("gru", "lstm", "rnn")  # causal cells
 
 
 @dataclass(frozen=True)
@@ -55,15 +55,15 @@ class FrontEndConfig(Bounded):
 
 @dataclass(frozen=True)
 class NetworkConfig(Bounded):
-    """Causal 2-D convolutions and a recurrent stack; or, to compare with, a network that hears a whole clip at once."""
+    """Causal 2-D convolutions and a recurrent stack; or, as a baseline, a network for whole clips."""
 
     table = "network."
 
     first_channels: Annotated[int, Between(1, 512)] = 24
     channels: Annotated[int, Between(1, 512)] = 48
     residual_layers: Annotated[int, Between(0, 32)] = 3
-    features: Annotated[int, Between(1, 1024)] = 80  # what the recurrent stack gets for each block
-    cell: str = "gru"  # gru | lstm | rnn; bigru, none and whisper (peer.py, whisper.py) can't listen live
+    features: Annotated[int, Between(1, 1024)] = 80  # input of the recurrent stack for each block
+    cell: str = "gru"  # gru | lstm | rnn; for whole clips alone: bigru, none (a DS-CNN), whisper
     hidden_size: Annotated[int, Between(1, 1024)] = 152
     layers: Annotated[int, Between(1, 24)] = 2
     dropout: Annotated[float, Between(0.0, 0.95)] = 0.1
@@ -76,34 +76,34 @@ class NetworkConfig(Bounded):
 
     @property
     def streamable(self) -> bool:
-        """Whether sound may come in pieces; otherwise the network needs to hear its end first."""
+        """Whether the network is causal, and so works on a stream; otherwise it needs the whole clip."""
         return self.cell in STREAMABLE
 
 
 @dataclass(frozen=True)
 class DataConfig(Bounded):
-    """Where the sound is and which words count. Relative folders are taken from the working directory."""
+    """Where the audio is and which words are labels. Relative folders are below the working directory."""
 
     table = "data."
 
     folder: str = ""  # Speech Commands layout: a folder a word, _background_noise_ beside them
     task: str = "12"  # "12" | "35" | words separated by commas
-    exclude: str = ""  # a list of what is not trained on (data_scripts.suspects): paths in `folder`, or OTHER/path
+    exclude: str = ""  # list of label errors, not trained on (data_scripts.suspects): paths in `folder`, or OTHER/path
     word_folders: tuple[str, ...] = ()  # more words to train on, a folder each; see data_scripts.synthesize
-    unknown_folders: tuple[str, ...] = ()  # other words, searched through and through
+    unknown_folders: tuple[str, ...] = ()  # other words, in folders of any depth
     speech_folders: tuple[str, ...] = ()  # running speech: one-second cuts are _unknown_
     noise_folders: tuple[str, ...] = ()  # besides _background_noise_
     bed_folders: tuple[str, ...] = ()  # talkers in the background (data_scripts.beds); see augment.bed_probability
-    bed_share: Share = 0.0  # of running speech, the part that is taken from the beds
-    made_noises: Annotated[int, Between(0, 10000)] = 0  # recordings of ten seconds, besides; see made_noise
-    unknown_share: Annotated[float, Between(0.0, 100.0)] = 2.0  # clips of _unknown_ an epoch, in average words
-    # how often other words of the folder itself are drawn, against those of the others
+    bed_share: Share = 0.0  # of running speech, the part that is babble
+    made_noises: Annotated[int, Between(0, 10000)] = 0  # recordings of ten seconds of synthetic noise
+    unknown_share: Annotated[float, Between(0.0, 100.0)] = 2.0  # clips an epoch, relative to those of a word
+    # how often _unknown_ words of `folder` are drawn, relative to those of other folders
     own_words_weight: Annotated[float, Between(1e-3, 1e3)] = 1.0
     speech_share: Share = 0.15  # part of _unknown_ that is cut from running speech
-    made_words_share: Share = 0.0  # part of _unknown_ that nobody says; see made_words
-    silence_share: Annotated[float, Between(0.0, 100.0)] = 0.9  # clips of _silence_ an epoch, in average words
-    hints: str = ""  # a file of data_scripts.hints: what a larger network hears in each clip; see train.hint_weight
-    sources: tuple[str, ...] = ()  # what the sound is and its licence, for the model card
+    made_words_share: Share = 0.0  # part of _unknown_ that is pseudo-words, spliced of others
+    silence_share: Annotated[float, Between(0.0, 100.0)] = 0.9  # clips an epoch, relative to those of a word
+    hints: str = ""  # feature distillation: embeddings by data_scripts.hints; see train.hint_weight
+    sources: tuple[str, ...] = ()  # recordings and their licences, for the model card
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,25 +115,24 @@ class DataConfig(Bounded):
 
 @dataclass(frozen=True)
 class AugmentConfig(Bounded):
-    """What happens to a training clip. Probabilities are per clip."""
+    """Augmentation of training clips. Probabilities are per clip."""
 
     table = "augment."
 
     shift_seconds: Annotated[float, Between(0.0, 1.0)] = 0.1
     speed_probability: Probability = 0.5
     speed_range: Annotated[float, Between(0.0, 0.5)] = 0.15
-    # of another throat: formants higher or lower, by vocal_tract_range at most
-    vocal_tract_probability: Probability = 0.0
+    vocal_tract_probability: Probability = 0.0  # VTLP: formants scaled by 1 +- vocal_tract_range at most
     vocal_tract_range: Annotated[float, Between(0.0, 0.5)] = 0.15
-    gate_probability: Probability = 0.15  # digital silence around the word
+    gate_probability: Probability = 0.15  # noise gate: digital silence around the word
     gain_probability: Probability = 0.5
     gain_low_db: Annotated[float, Between(-100.0, 60.0)] = -34.0
     gain_high_db: Annotated[float, Between(-100.0, 60.0)] = 6.0
     noise_probability: Probability = 0.7
     snr_low_db: Annotated[float, Between(-60.0, 120.0)] = 0.0
     snr_high_db: Annotated[float, Between(-60.0, 120.0)] = 30.0
-    bed_probability: Probability = 0.0  # of talkers behind a word, whatever else is there: its label stays
-    bed_low_db: Annotated[float, Between(-60.0, 120.0)] = 8.0  # the word's loudest tenth of a second above the talkers
+    bed_probability: Probability = 0.0  # of talkers in the background (babble)
+    bed_low_db: Annotated[float, Between(-60.0, 120.0)] = 8.0  # SNR of the word's loudest tenth of a second
     bed_high_db: Annotated[float, Between(-60.0, 120.0)] = 30.0
     room_probability: Probability = 0.25
     room_low_seconds: Annotated[float, Between(0.01, 10.0)] = 0.1  # reverberation time
@@ -141,20 +140,19 @@ class AugmentConfig(Bounded):
     room_low_db: Annotated[float, Between(-60.0, 60.0)] = 0.0  # direct sound above the reverberation
     room_high_db: Annotated[float, Between(-60.0, 60.0)] = 15.0
     band_limit_probability: Probability = 0.15
-    # a microphone, or a place for it, that muffles, thins and colours the sound
-    response_probability: Probability = 0.3
+    response_probability: Probability = 0.3  # of a microphone with a frequency response that isn't flat
     eight_bit_probability: Probability = 0.25
-    suppressor_probability: Probability = 0.0  # noise, and what a noise suppressor leaves of it and of the word
-    overdrive_probability: Probability = 0.0  # peaks go beyond full scale, by overdrive_db at most, and are cut off
+    suppressor_probability: Probability = 0.0  # of noise followed by a noise suppressor
+    overdrive_probability: Probability = 0.0  # of clipping: peaks exceed full scale by overdrive_db at most
     overdrive_db: Annotated[float, Between(0.0, 60.0)] = 24.0
-    dropout_probability: Probability = 0.1  # pieces of the recording are lost: digital zeros
+    dropout_probability: Probability = 0.1  # of dropouts: gaps of digital zeros
     frequency_masks: Annotated[int, Between(0, 100)] = 2
     frequency_mask_bands: Annotated[int, Between(0, 256)] = 7
     time_masks: Annotated[int, Between(0, 100)] = 2
     time_mask_frames: Annotated[int, Between(0, 10000)] = 18
-    mix_probability: Probability = 0.0  # with another clip, 0 to 20 dB weaker: what that is, train.teachers know
-    twins: bool = False  # each clip of a batch is recorded twice, at two levels; see train.consistency
-    long_batch_probability: Probability = 0.15  # batches whose clips stand in up to two seconds of sound
+    mix_probability: Probability = 0.0  # of another clip added, 0 to 20 dB weaker; the target is that of train.teachers
+    twins: bool = False  # R-Drop: two views of each clip, with converters of their own; see train.consistency
+    long_batch_probability: Probability = 0.15  # of batches with up to a second of audio around the clips
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,19 +164,19 @@ class AugmentConfig(Bounded):
 
 @dataclass(frozen=True)
 class StreamConfig(Bounded):
-    """Long sequences beside the clips of a step, the state carried from one to the next. Probabilities are per row."""
+    """Long sequences beside the clips of a step, with the state carried over. Probabilities are per row."""
 
     table = "stream."
 
     rows: Annotated[int, Between(0, 1024)] = 16  # streams side by side in a step; 0: clips alone
-    seconds: Annotated[float, Between(3.0, 100.0)] = 6.0  # of each in a step
-    weight: Weight = 1.0  # of the loss, against that of the clips
-    reset_probability: Probability = 0.05  # a fresh state rather than the one carried over
+    seconds: Annotated[float, Between(3.0, 100.0)] = 6.0  # length of each in a step
+    weight: Weight = 1.0  # of the loss, relative to that of the clips
+    reset_probability: Probability = 0.05  # of a zero state instead of the one carried over
     speech_share: Share = 0.4  # rows of running speech, or of speech that starts or stops
-    joined_share: Share = 0.1  # rows of words run together without a pause: no commands either
+    joined_share: Share = 0.1  # rows of words joined without a pause, which are no commands either
     noise_share: Share = 0.1  # rows without speech; in the others, words stand among silence, noise and other words
     command_share: Share = 0.6  # of the words of such a row, those that are commands
-    burst_share: Share = 0.0  # instead of a word, a second of noise that starts and stops: `_silence_` all the same
+    burst_share: Share = 0.0  # noise bursts of a second in place of words: `_silence_`
     gap_low_seconds: Annotated[float, Between(0.0, 60.0)] = 0.2  # between the clips of a row
     gap_high_seconds: Annotated[float, Between(0.0, 60.0)] = 1.5
 
@@ -192,7 +190,7 @@ class StreamConfig(Bounded):
 
 @dataclass(frozen=True)
 class TrainConfig(Bounded):
-    """The optimisation."""
+    """Optimisation, distillation and devices."""
 
     table = "train."
 
@@ -202,26 +200,26 @@ class TrainConfig(Bounded):
     warmup_share: Share = 0.03  # of all steps
     weight_decay: Annotated[float, Between(0.0, 1000.0)] = 0.02
     label_smoothing: Annotated[float, Between(0.0, 0.95)] = 0.1
-    consistency: Weight = 0.0  # weight of the divergence between the posteriors of twins
-    hint_weight: Weight = 1.0  # of the squared error of hints; see hints
-    teachers: tuple[str, ...] = ()  # as start_from; the mean of their log posteriors is learnt besides the label
-    teacher_weight: Share = 0.7  # of that, against the label
-    # What teachers hear. Augmented: each clip as the network does. Clean: each clip of data.folder as it was recorded,
-    # once before the first epoch; the network hears it with all that is added, and other clips have their label alone.
+    consistency: Weight = 0.0  # R-Drop: weight of the KL divergence between two views; needs augment.twins
+    hint_weight: Weight = 1.0  # feature distillation: weight of the squared error; see data.hints
+    teachers: tuple[str, ...] = ()  # distillation, as start_from: their mean log posterior is a target
+    teacher_weight: Share = 0.7  # of that target; the rest is that of the label
+    # Input of teachers. Augmented: the same as that of the network. Clean: clips of data.folder without augmentation,
+    # once before the first epoch; other clips have their label alone.
     teachers_view: str = "augmented"  # augmented | clean
     clip_gradient_norm: Annotated[float, Between(1e-6, 1e6)] = 2.0
     average_decay: Annotated[float, Between(0.0, 1.0)] = 0.999  # exponential moving average of the weights
     workers: Annotated[int, Between(0, 256)] = 1  # processes that prepare batches
     threads: Annotated[int, Between(0, 1024)] = 0  # of torch; 0: one for each core
     seed: Annotated[int, Between(0, 2**32 - 1)] = 1
-    # whose weights are the first ones: a checkpoint, an ONNX file of ours, or the name of a shipped model
+    # initial weights: a checkpoint, an ONNX file of ours, or the name of a shipped model
     start_from: str = ""
     accelerator: str = "auto"
-    freeze_normalisation: bool = False  # batch normalisation keeps its statistics: for a stage on converged weights
+    freeze_normalisation: bool = False  # batch normalisation keeps its statistics, for fine-tuning
     # processes, each with a GPU or a part of the cores, and a part of every batch
     devices: Annotated[int, Between(1, 1024)] = 1
-    strategy: str = "auto"  # auto | ddp: how several learn together (auto is ddp where there are several)
-    precision: str = "32-true"  # 32-true | bf16-mixed | 16-mixed: in 16 bits what may be, which is faster on a GPU
+    strategy: str = "auto"  # auto | ddp; auto is ddp where there are several devices
+    precision: str = "32-true"  # 32-true | bf16-mixed | 16-mixed; mixed precision is faster on a GPU
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,10 +232,10 @@ class TrainConfig(Bounded):
 
 @dataclass(frozen=True)
 class Config(Bounded):
-    """All of it."""
+    """Settings of a training run: two of its own and six tables."""
 
     name: str = "model"
-    # digital silence after a clip, so that a word at its very end is heard out
+    # digital silence appended to a clip, so that a word at its end is still recognised
     tail_seconds: Annotated[float, Between(0.0, 10.0)] = TAIL_SECONDS
     front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -253,17 +251,17 @@ class Config(Bounded):
         except InputError as error:
             raise ConfigError(str(error)) from None
         if self.stream.rows and not self.network.streamable:
-            raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} can't hear a stream: set it to 0")
+            raise ConfigError(f"stream.rows: a network.cell of {self.network.cell!r} needs whole clips: set it to 0")
         if self.augment.mix_probability and not self.train.teachers:
             raise ConfigError("augment.mix_probability: needs train.teachers")
         if self.augment.mix_probability and self.train.teachers_view == "clean":
             raise ConfigError(
-                "augment.mix_probability: needs train.teachers_view = augmented: teachers judge the mixture"
+                "augment.mix_probability: needs train.teachers_view = augmented: the target of a mixture is theirs"
             )
         if (self.augment.bed_probability or self.data.bed_share) and not self.data.bed_folders:
             raise ConfigError("augment.bed_probability, data.bed_share: need data.bed_folders (data_scripts.beds)")
         if self.augment.mix_probability and self.augment.twins:
-            raise ConfigError("augment.mix_probability: would lay different clips on twins: set one of the two to 0")
+            raise ConfigError("augment.mix_probability: can't be combined with twins: set one of the two to 0")
         if self.train.consistency and not self.augment.twins:
             raise ConfigError("train.consistency: needs augment.twins = true")
         if self.augment.twins and self.train.batch_size % 2:
@@ -319,7 +317,7 @@ def _build(cls: type, values: Any, where: str) -> Any:
 
 
 def _word(key: Any) -> str:
-    """The name of a setting as it was written, if that can be shown."""
+    """The name of a setting for a message."""
     return key if isinstance(key, str) and key.isprintable() and 0 < len(key) <= 60 else shown(key)
 
 
@@ -334,7 +332,7 @@ def _finite(value: float, name: str) -> float:
 
 
 def _text(value: str, name: str) -> str:
-    """Text that can be the name of a file, and be kept in a file of TOML."""
+    """Check that a text can be the name of a file, and stand in TOML."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -376,7 +374,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Confi
 
 
 def _value(text: str, hint: Any) -> Any:
-    """What stands behind the = of an override: a value of TOML, or a string as it was written."""
+    """The value of an override: as TOML, or a string as it was written."""
     try:
         (value,) = toml_files.parse(f"value = {text}").values()
     except ValueError:  # no TOML, or more than one value

@@ -1,11 +1,12 @@
-"""Training batches: clips, and sequences for the stream, put together anew for each batch from sounds in memory.
+"""Training batches of augmented clips, and of sequences for streams, composed from audio in memory.
 
-A batch depends on the seed, the epoch and its number alone, so it is the same however many workers prepare it.
+A batch depends on the seed, the epoch and its number alone, not on the number of workers.
 """
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,45 +18,50 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import AudioError, ConfigError
 from speechrnn.evaluation import corpus
 from speechrnn.model import Sound
+from speechrnn.training.audio_pool import CLIP_SAMPLES, AudioPool, LongClips, Progress, loudest_second
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import Config
-from speechrnn.training.hints import NO_HINTS, Hints
+from speechrnn.training.feature_distillation import NO_EMBEDDINGS, TeacherEmbeddings
 from speechrnn.training.sequences import Sequences
-from speechrnn.training.sounds import CLIP_SAMPLES, LongClips, Progress, Sounds, loudest_second
 
 PREFETCHED_BATCHES = 8  # of each worker
 VALIDATION_SEQUENCES = 128
-SPEECH, NOISE, MADE_WORD = -1, -2, -3  # instead of a clip: a cut of running speech, noise, a word that nobody says
-Batch = tuple[Tensor, ...]  # as `TrainingData` describes it
-
+SPEECH, NOISE, PSEUDO_WORD = -1, -2, -3  # instead of a clip: a cut of running speech, noise, a pseudo-word
 NO_SEQUENCES = torch.zeros(0, 0), torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)
 
 
-def sequences(config: Config, sounds: Sounds, labels: Sequence[str]) -> Sequences | None:
-    """What puts sequences together; None where a run is on clips alone."""
+class Batch(NamedTuple):
+    """A training batch, or one process's rows of it."""
+
+    audio: Tensor  # float32 [clips, samples]
+    target: Tensor  # int64 [clips], or with posteriors of teachers float32 [clips, labels]
+    moments: Tensor  # int64 [clips, moments], as of `TeacherEmbeddings.batch`; empty without data.hints
+    embeddings: Tensor  # float32 [clips, moments, size]
+    stream: Tensor  # float32 [rows, samples]; empty, as the next two, without stream.rows
+    stream_target: Tensor  # int64 [rows, blocks], as of `Sequences.batch`
+    words: Tensor  # int64 [words, 3]: row, first block, label
+
+
+def sequences(config: Config, pool: AudioPool, labels: Sequence[str]) -> Sequences | None:
+    """The composer of sequences; None where a run is on clips alone."""
     if not config.stream.rows:
         return None
     if not {corpus.UNKNOWN, corpus.SILENCE} <= set(labels):
         raise ConfigError("stream.rows: a stream needs _unknown_ and _silence_ among the labels: set it to 0")
-    return Sequences(config.stream, sounds, labels, Augment(config.augment), config.front_end.block_length)
+    return Sequences(config.stream, pool, labels, Augment(config.augment), config.front_end.block_length)
 
 
 def part(batch: Batch, process: int, processes: int) -> Batch:
-    """The rows of one process; twins, which are half a batch apart, stay together where all parts are equally large."""
-    *tensors, words = batch
+    """The rows of one process; two views of a clip, half a batch apart, stay together if parts are equally large."""
+    words = batch.words
     words = words[words[:, 0] % processes == process]
     words[:, 0] //= processes
-    return *(tensor[process::processes].contiguous() for tensor in tensors), words
+    rows = (tensor[process::processes].contiguous() for tensor in batch[:-1])
+    return Batch._make((*rows, words))
 
 
 class TrainingData(Dataset):
-    """Item i is the i-th batch of the epoch, or one process's part of it.
-
-    Clips: audio float32 [batch, samples], labels int64 [batch]; where `posteriors` are set, float32 [batch, labels]:
-    the label and what teachers have heard in the clip, as train.teacher_weight has it. Hints: int64 [batch, moments]
-    and float32 [batch, moments, size], as in `Hints.batch`; empty without `data.hints`. Sequences: audio float32 [rows,
-    samples], targets int64 [rows, blocks] and words int64 [words, 3] as in `Sequences.batch`; all empty where
-    `stream.rows` is 0.
+    """Item i is the i-th `Batch` of the epoch, or one process's rows of it.
 
     Parameters
     ----------
@@ -75,15 +81,15 @@ class TrainingData(Dataset):
     ) -> None:
         self.config, self.labels, self.epoch = config, tuple(labels), 0
         self.process, self.processes = process, processes
-        self.sounds = Sounds(config.data, labels, "training", progress)
-        self.hints = Hints(config.data.hints, self.sounds.clips) if config.data.hints else None
+        self.pool = AudioPool(config.data, labels, "training", progress)
+        self.embeddings = TeacherEmbeddings(config.data.hints, self.pool.clips) if config.data.hints else None
         self.augment = Augment(config.augment)
         self.clips_per_batch = config.train.batch_size // (2 if config.augment.twins else 1)
         self.posteriors: Tensor | None = None  # of teachers, for the clips of the folder itself [own clips, labels]
         self.block_length = config.front_end.block_length
-        self.sequences = sequences(config, self.sounds, labels)
-        words = [w for w, label in self.sounds.label_of.items() if label not in (corpus.UNKNOWN, corpus.SILENCE)]
-        self.clips_per_word = round(np.mean([len(self.sounds.by_word[w]) for w in words]))
+        self.sequences = sequences(config, self.pool, labels)
+        words = [w for w, label in self.pool.label_of.items() if label not in (corpus.UNKNOWN, corpus.SILENCE)]
+        self.clips_per_word = round(np.mean([len(self.pool.by_word[w]) for w in words]))
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -92,21 +98,21 @@ class TrainingData(Dataset):
         rng = np.random.default_rng((self.config.train.seed, epoch))
         order: list[tuple[int, int]] = []  # clip, or one of the kinds below; label
         label = {name: i for i, name in enumerate(self.labels)}
-        for word in self.sounds.commands:
-            clips = self.sounds.by_word[word]
+        for word in self.pool.commands:
+            clips = self.pool.by_word[word]
             rounds = [rng.permutation(clips) for _ in range(-(-self.clips_per_word // len(clips)))]
             chosen = np.concatenate(rounds)[: self.clips_per_word]
-            order += [(int(i), label[self.sounds.label_of[word]]) for i in chosen]
+            order += [(int(i), label[self.pool.label_of[word]]) for i in chosen]
         if corpus.UNKNOWN in label:
             count = round(self.clips_per_word * self.config.data.unknown_share)
-            cuts = round(count * self.config.data.speech_share) if self.sounds.speech else 0
+            cuts = round(count * self.config.data.speech_share) if self.pool.speech else 0
             made = round(count * self.config.data.made_words_share)
-            order += [(SPEECH, label[corpus.UNKNOWN])] * cuts + [(MADE_WORD, label[corpus.UNKNOWN])] * made
-            others = self.sounds.others
+            order += [(SPEECH, label[corpus.UNKNOWN])] * cuts + [(PSEUDO_WORD, label[corpus.UNKNOWN])] * made
+            others = self.pool.others
             rest = max(0, count - cuts - made)  # the two that are rounded can be one more
-            for word in rng.choice(others, rest, p=self.sounds.other_shares) if others else ():
-                order.append((int(rng.choice(self.sounds.by_word[word])), label[corpus.UNKNOWN]))
-        if corpus.SILENCE in label and self.sounds.background:
+            for word in rng.choice(others, rest, p=self.pool.other_probabilities) if others else ():
+                order.append((int(rng.choice(self.pool.by_word[word])), label[corpus.UNKNOWN]))
+        if corpus.SILENCE in label and self.pool.background:
             order += [(NOISE, label[corpus.SILENCE])] * round(self.clips_per_word * self.config.data.silence_share)
         self.order = [order[i] for i in rng.permutation(len(order))]
 
@@ -114,9 +120,9 @@ class TrainingData(Dataset):
         """Raise ConfigError if a batch is larger than an epoch, with how many clips that has and what would do."""
         if len(self):
             return
-        twins = self.config.train.batch_size // self.clips_per_batch
-        unit, clips = twins * self.processes, len(self.order)
-        most = clips * twins // unit * unit
+        views = self.config.train.batch_size // self.clips_per_batch
+        unit, clips = views * self.processes, len(self.order)
+        most = clips * views // unit * unit
         does = f"{most} or less would do" if most else "those are too few for any: add recordings"
         raise ConfigError(
             f"train.batch_size: {self.config.train.batch_size} is too large: an epoch has {clips} clips: {does}"
@@ -136,38 +142,38 @@ class TrainingData(Dataset):
         sounds = torch.zeros(size, CLIP_SAMPLES)
         for row, (clip, _) in enumerate(chosen):
             if clip >= 0:
-                sounds[row] = torch.from_numpy(self.sounds.clip(clip))
+                sounds[row] = torch.from_numpy(self.pool.clip(clip))
             elif clip == SPEECH:
                 bed = self.config.data.bed_share and rng.random() < self.config.data.bed_share
-                sounds[row] = torch.from_numpy((self.sounds.beds if bed else self.sounds.speech).cut(rng, CLIP_SAMPLES))
-            elif clip == MADE_WORD:
-                sounds[row] = torch.from_numpy(self.sounds.made_word(rng))
+                sounds[row] = torch.from_numpy((self.pool.beds if bed else self.pool.speech).cut(rng, CLIP_SAMPLES))
+            elif clip == PSEUDO_WORD:
+                sounds[row] = torch.from_numpy(self.pool.pseudo_word(rng))
         silent = np.array([clip == NOISE for clip, _ in chosen])
-        beds = self.sounds.draw_bed if self.config.augment.bed_probability else None
-        batch, starts = self.augment(rng, sounds, silent, self.sounds.draw_noise, length, tail, beds)
+        beds = self.pool.draw_bed if self.config.augment.bed_probability else None
+        batch, starts = self.augment(rng, sounds, silent, self.pool.draw_noise, length, tail, beds)
         clips, labels = np.tile(np.array(chosen), (len(batch) // size, 1)).T
-        hints = self.hints.batch(clips, starts, length, self.block_length) if self.hints else NO_HINTS
+        known = self.embeddings.batch(clips, starts, length, self.block_length) if self.embeddings else NO_EMBEDDINGS
         stream = self.sequences.batch(rng, self.config.stream.rows) if self.sequences else NO_SEQUENCES
-        return part(
-            (batch, self._targets(clips, torch.from_numpy(labels)), *hints, *stream), self.process, self.processes
-        )
+        targets = self._targets(clips, torch.from_numpy(labels))
+        return part(Batch(batch, targets, *known, *stream), self.process, self.processes)
 
     def _targets(self, clips: np.ndarray, labels: Tensor) -> Tensor:
-        """Labels [batch], or what they and the teachers say of the clips [batch, labels]."""
+        """Labels [batch], or means of one-hot labels and the posteriors of teachers [batch, labels]."""
         if self.posteriors is None:
             return labels
         weight, target = self.config.train.teacher_weight, F.one_hot(labels, len(self.labels)).float()
-        taught = torch.from_numpy((clips >= 0) & (clips < len(self.posteriors)))
-        target[taught] = (1.0 - weight) * target[taught] + weight * self.posteriors[torch.from_numpy(clips)[taught]]
+        distilled = torch.from_numpy((clips >= 0) & (clips < len(self.posteriors)))
+        mixed = (1.0 - weight) * target[distilled] + weight * self.posteriors[torch.from_numpy(clips)[distilled]]
+        target[distilled] = mixed
         return target
 
     def validation_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A fixed set of sequences of sound that is never trained on; empty where there are none."""
+        """A fixed set of sequences of held-out audio; empty where there are none."""
         if not self.sequences:
             return NO_SEQUENCES
-        kept_away = Sounds(self.config.data, self.labels, "validation")
+        validation = AudioPool(self.config.data, self.labels, "validation")
         rng = np.random.default_rng(0)
-        held_out = sequences(self.config, kept_away, self.labels)
+        held_out = sequences(self.config, validation, self.labels)
         return held_out.batch(rng, VALIDATION_SEQUENCES) if held_out else NO_SEQUENCES
 
     def loader(self) -> DataLoader:
@@ -188,7 +194,7 @@ def _one_thread(_: int) -> None:
 
 
 def validation_clips(folder: str, labels: Sequence[str]) -> list[corpus.Clip]:
-    """What a run is measured on; to be asked for before hours of sound are read.
+    """The validation clips of a folder, checked before hours of audio are read.
 
     Raises
     ------

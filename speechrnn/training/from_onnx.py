@@ -1,8 +1,8 @@
 """Weights of an ONNX file of ours, read back into the torch network that it was exported from.
 
 The inverse of the export. In a file, batch normalisation is folded into scales and biases, temperature and priors into
-the output layer, and so they are read back: the network infers what the file does. int8 and float16 weights become the
-numbers that the runtime multiplies with.
+the output layer, and so they are read back: the network computes what the file does. int8 and float16 weights become
+float32.
 """
 
 from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def _checked(name: str) -> Iterator[None]:
         yield
     except (ConfigError, AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError):
         raise ModelError(
-            f"{name}: its graph isn't that of the network on its card: give a file that export.to_onnx has written"
+            f"{name}: its graph isn't that of the network on its card: give a file that speechrnn export has written"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Sound in, log-mel frames out, as a torch module: causal, and exact however the sound is cut into blocks."""
+"""The log-mel front end as a torch module: causal, with the same frames however the sound is split into blocks."""
 
 import torch
 import torchaudio
@@ -9,7 +9,7 @@ from speechrnn.training.config import FrontEndConfig
 
 
 class FrontEnd(nn.Module):
-    """Log-mel frames of the sound heard so far.
+    """Log-mel frames of the audio up to each hop.
 
     Frame j is taken from the `window_length` samples that end with hop j, so it never looks ahead. Power
     spectrum with a periodic Hann window, HTK mel bands without area normalisation (torchaudio's defaults,
@@ -45,12 +45,12 @@ class FrontEnd(nn.Module):
         """[batch, tail_length + hops * hop_length] -> [batch, hops, n_mels], before the logarithm."""
         skipped = self.tail_length + self.config.hop_length - self.config.window_length  # older than the first window
         frames = audio[..., skipped:].unfold(-1, self.config.window_length, self.config.hop_length)
-        if not self.training:  # which doesn't notice, and takes a quarter less time without it
+        if not self.training:  # where float32 is exact enough, and takes a quarter less time
             frames = frames.double()  # see speechrnn.export.front_end
         parts = torch.view_as_real(torch.fft.rfft(frames * self.window, self.config.n_fft))
         return (parts * parts).sum(-1).to(self.bands.dtype) @ self.bands
 
     def forward(self, audio: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """Sound [batch, samples] after `tail` [batch, tail_length] -> frames [batch, hops, n_mels], next tail."""
-        heard = torch.cat([tail, audio], dim=1)
-        return torch.log(self.mel_power(heard) + self.config.log_offset), heard[:, heard.shape[1] - self.tail_length :]
+        whole = torch.cat([tail, audio], dim=1)
+        return torch.log(self.mel_power(whole) + self.config.log_offset), whole[:, whole.shape[1] - self.tail_length :]

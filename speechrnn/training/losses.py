@@ -1,7 +1,8 @@
-"""What training makes small: of clips, of streams block by block, of their words, and of their false alarms.
+"""Loss terms: cross-entropy of blocks, max-pooled cross-entropy of clips and words, a penalty for false accepts.
 
-A decision is made at one moment, so clips, words and alarms are judged at one moment each (max-pooling, Sun et al.
-2016, arXiv:1705.02411): where the smoothed posterior speaks most clearly, as `decision.clearest` takes it.
+A decision is made at one block, so clips and words have their loss at one block (max-pooling loss, Sun et al. 2016,
+arXiv:1705.02411): the one with the highest smoothed posterior of a label other than `_silence_`, as in
+`decision.clearest`. A stretch without commands has its loss at the block that is nearest to a false accept.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from speechrnn.card import SMOOTHING_BLOCKS
 from speechrnn.evaluation import corpus
 
-ALARM_BLOCKS = 60  # a false alarm may be looked for in each stretch of 1.2 s
+FALSE_ACCEPT_BLOCKS = 60  # one worst block in each stretch of 1.2 s
 
 
 def smooth(posterior: Tensor) -> Tensor:
@@ -21,13 +22,13 @@ def smooth(posterior: Tensor) -> Tensor:
     return F.avg_pool1d(posterior.transpose(1, 2), SMOOTHING_BLOCKS, stride=1).transpose(1, 2)
 
 
-def clearest(smoothed: Tensor, labels: Sequence[str]) -> Tensor:
-    """Log posterior [rows, labels] at the moment of each row that speaks most clearly for something else than silence.
+def max_pool(smoothed: Tensor, labels: Sequence[str]) -> Tensor:
+    """Log posterior [rows, labels] at the block of each row where a label other than `_silence_` is most probable.
 
-    What is learnt from it is learnt at that moment alone.
+    The gradient reaches that block alone.
     """
-    heard = [i for i, label in enumerate(labels) if label != corpus.SILENCE]
-    moment = smoothed.detach()[:, :, heard].amax(2).argmax(1)
+    others = [i for i, label in enumerate(labels) if label != corpus.SILENCE]
+    moment = smoothed.detach()[:, :, others].amax(2).argmax(1)
     return smoothed[torch.arange(len(smoothed), device=smoothed.device), moment].clamp(min=1e-8).log()
 
 
@@ -35,46 +36,49 @@ def block_losses(logits: Tensor, targets: Tensor, labels: Sequence[str]) -> Tens
     """Cross-entropy of each block [rows * blocks].
 
     Logits [rows, blocks, labels]; targets [rows, blocks] a label, `len(labels)` for a block that must name no word
-    (`_unknown_` and `_silence_` in any proportion), or `not_yet(label, labels)`.
+    (the sum of `_unknown_` and `_silence_`), or `not_yet(label, labels)`.
     """
     posterior = logits.log_softmax(-1)
     no_word = posterior[..., _no_words(labels)].logsumexp(-1, keepdim=True)
-    not_yet_said = torch.logaddexp(posterior, posterior[..., labels.index(corpus.SILENCE), None])
-    of_targets = torch.cat([posterior, no_word, not_yet_said], dim=-1)
+    label_or_silence = torch.logaddexp(posterior, posterior[..., labels.index(corpus.SILENCE), None])
+    of_targets = torch.cat([posterior, no_word, label_or_silence], dim=-1)
     return F.nll_loss(of_targets.flatten(0, 1), targets.flatten(), reduction="none")
 
 
 def not_yet(label: int, labels: Sequence[str]) -> int:
-    """Target of a block in which a command may be named already or not yet (`_silence_`), but nothing else."""
+    """Target of a block while a word is spoken: the sum of its label and `_silence_`."""
     return len(labels) + 1 + label
 
 
 def word_logits(posterior: Tensor, words: Tensor, blocks: int, labels: Sequence[str]) -> Tensor:
-    """Log posterior of each word [words, labels], at the clearest moment of the `blocks` that begin with it.
+    """Log posterior of each word [words, labels], max-pooled over the `blocks` that begin with it.
 
     Posterior [rows, blocks, labels]; words int64 [words, 2]: row, first block.
     """
     smoothed = smooth(posterior)
     moments = words[:, 1:] + torch.arange(blocks - SMOOTHING_BLOCKS + 1, device=words.device)
-    return clearest(smoothed[words[:, :1], moments.clamp(max=smoothed.shape[1] - 1)], labels)
+    return max_pool(smoothed[words[:, :1], moments.clamp(max=smoothed.shape[1] - 1)], labels)
 
 
-def alarm_losses(posterior: Tensor, targets: Tensor, labels: Sequence[str]) -> Tensor:
-    """Minus the logarithm of "no word" at the worst moment of each stretch in which there is none [stretches].
+def false_accept_losses(posterior: Tensor, targets: Tensor, labels: Sequence[str]) -> Tensor:
+    """Cross-entropy of "no command" at the worst block of each stretch without one [stretches].
 
     Posterior [rows, blocks, labels]; targets as in `block_losses`.
     """
     no_words = torch.tensor([*_no_words(labels), len(labels)], device=targets.device)
     quiet = torch.isin(targets, no_words).unfold(1, SMOOTHING_BLOCKS, 1).all(-1)
     no_word = smooth(posterior)[..., _no_words(labels)].sum(-1).clamp(1e-8, 1.0)
-    length = quiet.shape[1] // ALARM_BLOCKS * ALARM_BLOCKS
-    quiet, no_word = (t[:, :length].reshape(-1, ALARM_BLOCKS) for t in (quiet, no_word))
+    length = quiet.shape[1] // FALSE_ACCEPT_BLOCKS * FALSE_ACCEPT_BLOCKS
+    quiet, no_word = (t[:, :length].reshape(-1, FALSE_ACCEPT_BLOCKS) for t in (quiet, no_word))
     worst = torch.where(quiet, no_word, 1.0).amin(1)
     return -worst[quiet.any(1)].log()
 
 
-def divergence(first: Tensor, second: Tensor) -> Tensor:
-    """Mean of the Kullback-Leibler divergences both ways between posteriors, of logits (R-Drop, arXiv:2106.14448)."""
+def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
+    """Mean of the two Kullback-Leibler divergences between softmax(first) and softmax(second), logits [rows, labels].
+
+    The consistency term of R-Drop (Liang et al. 2021, arXiv:2106.14448).
+    """
     one, other = first.log_softmax(1), second.log_softmax(1)
     ways = [F.kl_div(a, b, log_target=True, reduction="batchmean") for a, b in ((one, other), (other, one))]
     return torch.stack(ways).mean()

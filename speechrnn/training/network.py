@@ -1,8 +1,8 @@
-"""Log-mel frames in, one row of posteriors per 20 ms block out; every layer is causal and hands on its state.
+"""The causal network: log-mel frames to one row of posteriors per 20 ms block, with the state of every layer passed on.
 
-Causal 2-D convolutions (time by two, frequency by four), a recurrent stack (the GRU is the product), a linear layer.
-The recurrent stack alone remembers: nothing is pooled over time, so nothing has to be forgotten live. (A bidirectional
-GRU is there to be compared with: what it knows of the end of a clip at its beginning, nobody knows live.)
+Causal 2-D convolutions (stride two over time, four over frequency), a recurrent stack (a GRU in the shipped models), a
+linear layer. Nothing is pooled over time, so a stream of any length needs no window. The bidirectional GRU is a
+baseline for whole clips.
 """
 
 import math
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechrnn.training.config import HOPS_PER_BLOCK, Config, FrontEndConfig, NetworkConfig
+from speechrnn.training.ds_cnn import DSCNN
 from speechrnn.training.front_end import FrontEnd
-from speechrnn.training.peer import Peer
 from speechrnn.training.whisper import Whisper
 from speechrnn.training.whole_clip import WholeClip
 
-WHOLE_CLIP = {"none": Peer, "whisper": Whisper}
+WHOLE_CLIP = {"none": DSCNN, "whisper": Whisper}
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN, "bigru": nn.GRU}
 
 
 class CausalConvolution(nn.Module):
-    """Convolution over (time, frequency) that sees only the past, batch normalisation, ReLU.
+    """Causal convolution over (time, frequency), batch normalisation, ReLU.
 
     With `separable`, a depthwise convolution and a pointwise one (MobileNets, arXiv:1704.04861); where the shape stays,
     the input is added to the output (ResNet, arXiv:1512.03385).
@@ -49,9 +49,9 @@ class CausalConvolution(nn.Module):
 
     def forward(self, rows: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
         """[batch, inputs, time, bands] after tail [batch, past, bands, inputs] -> output rows, next tail."""
-        heard = torch.cat([tail.permute(0, 3, 1, 2), rows], dim=2).contiguous(memory_format=torch.channels_last)
-        out = self.norm(self.mix(self.depthwise(heard)))
-        next_tail = heard[:, :, heard.shape[2] - self.past :].permute(0, 2, 3, 1)
+        whole = torch.cat([tail.permute(0, 3, 1, 2), rows], dim=2).contiguous(memory_format=torch.channels_last)
+        out = self.norm(self.mix(self.depthwise(whole)))
+        next_tail = whole[:, :, whole.shape[2] - self.past :].permute(0, 2, 3, 1)
         return F.relu(out + rows if self.residual else out), next_tail
 
 
@@ -90,12 +90,12 @@ class Network(nn.Module):
         return sum(self.state_sizes)
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of each block, from everything heard up to its end. Frames are log-mel, normalised by `input_norm`."""
+        """Logits of each block, given all frames up to its end. Frames are log-mel, normalised by `input_norm`."""
         states, next_state = self.states(frames, state)
         return self.readout(states), next_state
 
     def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last recurrent layer makes of each block [batch, blocks, hidden], and the next state."""
+        """Outputs of the last recurrent layer [batch, blocks, hidden], and the next state."""
         *tails, hidden = state.split(self.state_sizes, dim=1)
         rows, next_state = frames[:, None], []
         for convolution, tail in zip(self.convolutions, tails, strict=True):
@@ -122,7 +122,7 @@ class Network(nn.Module):
 
 
 class Recognizer(nn.Module):
-    """The whole way from sound to posteriors, as the ONNX graph has it: front end, network, softmax, one flat state."""
+    """Audio to posteriors, as the exported ONNX graph: front end, network, softmax, one flat state."""
 
     def __init__(self, config: Config, labels: Sequence[str]) -> None:
         super().__init__()
@@ -147,14 +147,14 @@ class Recognizer(nn.Module):
         return torch.softmax(logits, dim=-1), next_state
 
     def logits(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-        """As `forward`, before the softmax; training may stretch and mask the normalised frames on the way."""
+        """As `forward`, before the softmax; `spec_augment` is applied to the normalised frames."""
         states, next_state = self.states(audio, state, spec_augment)
         return self.network.readout(states), next_state
 
     def states(self, audio: Tensor, state: Tensor, spec_augment: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """As `logits`, before the last layer: the states of the recurrent stack [batch, blocks, hidden]."""
         tail, rest = state.split([self.front_end.tail_length, self.network.state_size], dim=1)
-        # The front end has nothing to learn, and powers of sound over 100 dB don't fit into the 16 bits of autocast.
+        # The front end has no parameters, and a power range over 100 dB doesn't fit into the 16 bits of autocast.
         with torch.no_grad(), torch.autocast(audio.device.type, enabled=False):
             frames, next_tail = self.front_end(audio, tail)
         frames = self.network.input_norm(frames.transpose(1, 2)).transpose(1, 2)

@@ -1,7 +1,7 @@
-"""One run on several processes: Fabric starts them on this machine, or torchrun on many; each takes a part of a batch.
+"""Distributed data parallel training: Fabric or torchrun starts the processes, each takes a part of every batch.
 
-Every process reads all sound, draws the same batches, and learns from its own rows (`data.part`); the gradients are
-averaged (DistributedDataParallel), so all have the same weights. The first process alone prints and writes files.
+Every process reads all audio, draws the same batches, and trains on its own rows (`data.part`); gradients are averaged
+(DistributedDataParallel), so all have the same weights. The first process alone prints and writes files.
 """
 
 import atexit
@@ -28,12 +28,12 @@ _others: list[Any] = []  # the processes that this one has started
 
 
 def launch(config: Config) -> Fabric:
-    """Start the other processes, or meet those that torchrun has started, which then knows how many there are.
+    """Start the other processes, or join those of torchrun, which then decides how many there are.
 
     Raises
     ------
     ConfigError
-        if a batch can't be shared among the processes, or the machine hasn't got what is asked for
+        if a batch can't be split evenly, or the machine lacks such devices
     """
     train, nodes, devices = config.train, 1, config.train.devices
     torchrun = distributed.is_available() and distributed.is_torchelastic_launched()
@@ -42,7 +42,7 @@ def launch(config: Config) -> Fabric:
         nodes = int(os.environ["WORLD_SIZE"]) // devices
         if train.devices not in (1, devices):
             raise ConfigError(f"train.devices: is {train.devices}, but torchrun starts {devices}: leave it out")
-    _check_shares(config, devices * nodes)
+    _check_divisible(config, devices * nodes)
     logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)  # no banner
     warnings.filterwarnings("ignore", "Grad strides do not match")  # of depthwise kernels: a copy of a few numbers
     if os.environ.get("LOCAL_RANK", "0") != "0" and not torchrun:  # the first process has started this one
@@ -74,8 +74,8 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _check_shares(config: Config, processes: int) -> None:
-    clips = processes * (2 if config.augment.twins else 1)  # twins stay together
+def _check_divisible(config: Config, processes: int) -> None:
+    clips = processes * (2 if config.augment.twins else 1)  # two views stay together
     for name, count, unit in (
         ("train.batch_size", config.train.batch_size, clips),
         ("stream.rows", config.stream.rows, processes),
@@ -101,9 +101,9 @@ def _follow(first: int) -> None:
 
 @contextlib.contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """What is wrong in one process ends all; the first one raises it, the others leave in silence.
+    """An InputError in one process ends all: the first one raises it, the others exit silently.
 
-    Their exit code is 0, since Fabric would kill the first one, perhaps before it has spoken, for any other.
+    They exit with 0: for any other code Fabric would kill the first one, perhaps before it has printed the error.
     """
     wrong: InputError | None = None
     try:
@@ -120,8 +120,11 @@ def together(fabric: Fabric) -> Iterator[None]:
         raise wrong
 
 
-def shares(fabric: Fabric, *counts: int) -> list[float]:
-    """What the mean of so many values, times its share and averaged over the processes, needs to be the mean of all."""
+def mean_weights(fabric: Fabric, *counts: int) -> list[float]:
+    """Weights for the means of local `counts` of values, world_size * local / global count: the loss is then global.
+
+    DistributedDataParallel averages the gradients of the processes, whose means are over different counts.
+    """
     if fabric.world_size == 1:
         return [1.0] * len(counts)
     everywhere = torch.tensor(counts, dtype=torch.float64)
@@ -132,7 +135,7 @@ def shares(fabric: Fabric, *counts: int) -> list[float]:
 
 
 def own_rows(fabric: Fabric, of_all: Tensor) -> Tensor:
-    """This process's rows of something that the first process has drawn for all."""
+    """This process's rows of what the first process has drawn at random for all."""
     if fabric.world_size > 1:
         distributed.broadcast(of_all, 0)
     return of_all[fabric.global_rank :: fabric.world_size]

@@ -1,4 +1,4 @@
-"""The folder of a training run: nothing of others is replaced in it, and what stands in it is whole at every moment."""
+"""The folder of a training run: foreign files are never replaced, and files are written atomically."""
 
 import csv
 import io
@@ -18,17 +18,14 @@ RESULTS = ("config.toml", "best.pt", "metrics.csv", "curves.png", "confusion.png
 
 
 class RunFolder:
-    """Where a run keeps its settings, checkpoints and metrics.
-
-    `best` is the checkpoint to export, `last` has all that a run goes on from.
-    """
+    """Settings, checkpoints and metrics of a run: `best` is the checkpoint to export, `last` the one to resume from."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last, self.best = path / "last.pt", path / "best.pt"
 
     def check(self, config: Config, resume: bool) -> None:
-        """Before a run: is there one to go on with, or nothing but what an earlier start with these settings has left?
+        """Check that there is a run to resume, or nothing but what an earlier start with these settings left.
 
         Raises
         ------
@@ -76,7 +73,7 @@ class RunFolder:
 
     @contextmanager
     def kept_whole(self) -> Iterator[None]:
-        """A disk that is full, a folder that is gone: one line. What was written before is whole, and is gone on from.
+        """Turn a full disk or a missing folder into one line; earlier files are whole, so that the run can be resumed.
 
         Raises
         ------
@@ -92,7 +89,7 @@ class RunFolder:
 
     @contextmanager
     def board(self, epochs: int) -> Iterator[SummaryWriter]:
-        """What TensorBoard shows, from this epoch on."""
+        """A TensorBoard writer that goes on after so many epochs."""
         usual = threading.excepthook  # would show a traceback of what the thread of the writer hands on to us anyway
         threading.excepthook = lambda given: None if isinstance(given.exc_value, OSError) else usual(given)
         try:

@@ -1,4 +1,4 @@
-"""Files of settings in TOML, one over another where a file names its `base`."""
+"""TOML files of settings, laid over the file that they name as `base`."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def parse(text: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        if it is none, or has a number or a nesting that nobody means
+        if it isn't TOML, or has too many digits or levels
     """
     if any(part.count(".") > MOST_DOTS for part in re.split("[=,\n]", text)):
         raise ValueError(f"a key has more than {MOST_DOTS} parts")

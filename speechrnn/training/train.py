@@ -1,4 +1,4 @@
-"""A config in, a run folder out: checkpoints, metrics as CSV and TensorBoard, pictures of curves and confusions."""
+"""The training loop: settings to a run folder with checkpoints, metrics, curves and a confusion matrix."""
 
 import itertools
 import logging
@@ -13,7 +13,6 @@ from typing import Any, cast
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from sklearn.metrics import confusion_matrix, recall_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -39,7 +38,7 @@ def learning_rate(step: int, steps: int, train: TrainConfig) -> float:
 
 
 def moving_average(decay: float) -> Callable:
-    """Exponential moving average of weights; a young one forgets faster, or the first weights would stay in it."""
+    """Exponential moving average of weights, with a lower decay in the first steps, so that initial weights vanish."""
 
     def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
         steps = int(count)
@@ -49,7 +48,7 @@ def moving_average(decay: float) -> Callable:
 
 
 def gradient_norms(network: nn.Module) -> dict[str, float]:
-    """Norm of the gradient of each layer, in the recurrent stack of each weight: here one sees it vanish or explode."""
+    """Norm of the gradient of each layer, in the recurrent stack of each weight, where it may vanish or explode."""
     squares: dict[str, float] = {}
     for name, parameter in network.named_parameters():
         if parameter.grad is not None:
@@ -63,6 +62,11 @@ def evaluation_logits(model: Recognizer, audio: Tensor, batch_size: int = 128) -
     """Log posteriors [clips, labels] without dropout, a batch at a time."""
     model.eval()
     return torch.cat([clip_logits(model, part) for part in audio.split(batch_size)])
+
+
+def confusion_matrix(target: Tensor, predicted: Tensor, labels: int) -> Tensor:
+    """Clips by reference and predicted label, int64 [labels, labels], of labels [clips] each."""
+    return torch.bincount(target * labels + predicted, minlength=labels**2).reshape(labels, labels)
 
 
 def predict(model: Recognizer, audio: Tensor) -> Tensor:
@@ -86,7 +90,7 @@ class Run:
         self.first = self.fabric.is_global_zero
         self.console = console if self.first else Console(quiet=True)
         if not self.first:
-            logging.getLogger("speechrnn").setLevel(logging.ERROR)  # the first one says what it leaves out
+            logging.getLogger("speechrnn").setLevel(logging.ERROR)  # the first one logs what is skipped
         torch.set_num_threads(config.train.threads or max(1, (os.cpu_count() or 1) // self.fabric.world_size))
         self.fabric.seed_everything(config.train.seed, verbose=False)
         self.history: list[dict[str, float]] = []
@@ -97,7 +101,7 @@ class Run:
         self.loss = self.fabric.strategy.setup_module(self.objective)
 
     def _build(self, resume: bool) -> None:
-        """The network and what learns it: new, from another run's weights, or as this run left them."""
+        """Build network and optimizer: new, from another run's weights, or as this run left them."""
         train = self.config.train
         self.recognizer = Recognizer(self.config, self.labels)
         if from_onnx.is_onnx(train.start_from) and not resume:
@@ -177,7 +181,7 @@ class Run:
                     for key, value in metrics.items():
                         board.add_scalar(key, value, epoch)
                     board.flush()
-                    self._keep(metrics)
+                    self._save(metrics)
         if self.first:
             with self.kept.kept_whole():
                 self._finish()
@@ -207,7 +211,7 @@ class Run:
             if self.objective.teachers and self.config.train.teachers_view == "clean":
                 teaching = bar.add_task("teachers", total=None)
                 self.data.posteriors = self.objective.teachers.of_clips(
-                    self.data.sounds.clips[: self.data.sounds.own_clips],
+                    self.data.pool.clips[: self.data.pool.own_clips],
                     self.config.tail_samples,
                     lambda done, total: bar.update(teaching, completed=done, total=total),
                 )
@@ -219,7 +223,7 @@ class Run:
             self.validation_streams = [self.fabric.to_device(t) for t in self.data.validation_sequences()]
         parameters = sum(p.numel() for p in self.recognizer.parameters())
         self.console.print(
-            f"{len(self.data.sounds.clips)} training clips, {len(self.data) * self.data.clips_per_batch} an epoch;"
+            f"{len(self.data.pool.clips)} training clips, {len(self.data) * self.data.clips_per_batch} an epoch;"
             f" {len(held_out)} validation clips; {parameters} parameters; run folder {self.folder}"
         )
 
@@ -232,9 +236,9 @@ class Run:
         )
 
     def _best(self) -> dict[str, float]:
-        """Clips alone are judged by accuracy. With streams the last epoch counts: false alarms become rarer to the end.
+        """With clips alone, the epoch with the highest accuracy; with streams the last.
 
-        (The loss of a few sequences does not show that; `speechrnn score` on long recordings does.)
+        With streams false accepts decrease to the end, which the loss of a few sequences does not show.
         """
         if self.config.stream.rows:
             return self.history[-1]
@@ -248,7 +252,7 @@ class Run:
         """This process's part of the batches of the epoch, on its device."""
         return cast(Iterable, self.fabric.setup_dataloaders(self.data.loader(), use_distributed_sampler=False))
 
-    def _learn(self) -> None:
+    def _training_mode(self) -> None:
         """Put the network into training mode."""
         self.recognizer.train()
         if self.config.train.freeze_normalisation:
@@ -260,7 +264,7 @@ class Run:
         """One update; returns the loss and the norm of the whole gradient before clipping."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps, self.config.train)
-        self._learn()
+        self._training_mode()
         with self.fabric.autocast():
             loss = self.loss(*batch)
         self.optimizer.zero_grad()
@@ -277,7 +281,7 @@ class Run:
         seed = (self.config.train.seed + self.fabric.global_rank) * 100_003 + epoch  # a resumed run draws the same
         self.fabric.seed_everything(seed % 2**32, verbose=False)
         self.data.set_epoch(epoch)
-        self.objective.forget()  # so that a resumed run does the same
+        self.objective.reset_streams()  # so that a resumed run does the same
         losses, norms, clips, started = [], [], 0, time.perf_counter()
         with self._progress() as bar:
             task = bar.add_task(f"epoch {epoch + 1}/{self.config.train.epochs}", total=len(self.data))
@@ -313,27 +317,26 @@ class Run:
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
-        """With the averaged weights, on clips and on sequences of sound that is never trained on."""
+        """Metrics of the averaged weights on held-out clips and sequences."""
         average = cast(Recognizer, self.average.module)
         audio, target = self.validation
         logits = evaluation_logits(average, audio)
-        recalls = recall_score(
-            target.cpu(), logits.argmax(1).cpu(), labels=target.unique().tolist(), average=None, zero_division=0.0
-        )
+        counts = confusion_matrix(target, logits.argmax(1), len(self.labels)).double()
+        recalls = (counts.diag() / counts.sum(1))[counts.sum(1) > 0]
         stream, stream_target, words = self.validation_streams
         of_streams = 0.0  # where clips alone are trained
         if len(stream):
-            heard, _ = average.logits(stream, stream.new_zeros(len(stream), average.state_size))
-            of_streams = stream_loss(self.config, average, heard, stream_target, words).item()
+            logits_of_stream, _ = average.logits(stream, stream.new_zeros(len(stream), average.state_size))
+            of_streams = stream_loss(self.config, average, logits_of_stream, stream_target, words).item()
         return {
             "validation_loss": F.cross_entropy(logits, target).item() + self.config.stream.weight * of_streams,
             "validation_stream_loss": of_streams,
             "validation_accuracy": (logits.argmax(1) == target).float().mean().item(),
-            "validation_recall_min": float(min(recalls)),
+            "validation_recall_min": float(recalls.min()),
         }
 
-    def _keep(self, metrics: dict[str, float]) -> None:
-        """Checkpoints and metrics; everything that a killed run goes on from is in one file."""
+    def _save(self, metrics: dict[str, float]) -> None:
+        """Write checkpoints and metrics; a killed run resumes from one file."""
         shared = {
             "config": self.config.to_dict(),
             "labels": list(self.labels),
@@ -360,11 +363,11 @@ class Run:
         pictures.curves(self.history, self.folder / "curves.png")
         model, _ = checkpoint.recognizer(self.best)
         audio, target = (t.cpu() for t in self.validation)
-        counts = confusion_matrix(target, predict(model, audio), labels=range(len(self.labels)))
-        pictures.confusions(counts, self.labels, self.folder / "confusion.png")
+        counts = confusion_matrix(target, predict(model, audio), len(self.labels))
+        pictures.confusions(counts.numpy(), self.labels, self.folder / "confusion.png")
 
     def _measure_rates(self, batches: int = 16) -> None:
-        """Print clips per second of data and network, each alone and both together: which one waits for the other?"""
+        """Print clips per second of data, of the network, and of both together, to see which one is the bottleneck."""
 
         def rate(source: Iterator[Batch], learn: bool) -> float:
             clips, started = 0, 0.0
@@ -374,7 +377,7 @@ class Run:
                         loss = self.loss(*batch)
                     self.fabric.backward(loss)
                 clips += len(batch[0]) * self.fabric.world_size
-                if number + 1 == ahead:  # by now workers have started and prepared all that they may prepare beforehand
+                if number + 1 == ahead:  # workers have started and filled their queues
                     clips, started = 0, time.perf_counter()
             return clips / max(time.perf_counter() - started, 1e-9)
 
@@ -382,7 +385,7 @@ class Run:
         batches = min(batches, len(self.data) - ahead)
         if ahead < 1:
             return
-        self._learn()
+        self._training_mode()
         kept = {name: tensor.clone() for name, tensor in self.recognizer.state_dict().items()}
         ready = self.fabric.to_device(self.data[0])
         rates = {
@@ -390,6 +393,6 @@ class Run:
             "network": rate(itertools.repeat(ready), learn=True),
             "both": rate(iter(self._batches()), learn=True),
         }
-        self.recognizer.load_state_dict(kept)  # batch normalisation has looked at them
+        self.recognizer.load_state_dict(kept)  # batch normalisation has changed its statistics
         self.optimizer.zero_grad()
         self.console.print("clips per second: " + ", ".join(f"{name} {value:.0f}" for name, value in rates.items()))

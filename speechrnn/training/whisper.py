@@ -1,7 +1,7 @@
-"""A teacher: the encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT), taught our words.
+"""The encoder of Whisper (Radford et al. 2022, arXiv:2212.04356; MIT), fine-tuned on our words as a teacher.
 
-It has learnt from hundreds of thousands of hours of speech. It is no model to ship: it has millions of parameters (8 of
-size tiny, 20 of size base), and hears a clip as a whole. (`python -m data_scripts.teacher` gives its first weights.)
+Its weights are pretrained on hundreds of thousands of hours of speech (`python -m data_scripts.teacher` converts them).
+It has 8 (tiny) or 20 (base) million parameters, and takes a whole clip.
 """
 
 import math
@@ -22,7 +22,7 @@ DYNAMIC_RANGE = 8.0  # in powers of ten below the loudest: quieter bands are rai
 
 
 class Whisper(WholeClip):
-    """The encoder and a head; of the configuration it has `hidden_size`, `layers` (its size) and `dropout`.
+    """The encoder and a head; of the settings it uses `hidden_size`, `layers` (its size) and `dropout`.
 
     Raises
     ------
@@ -33,7 +33,7 @@ class Whisper(WholeClip):
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
         if front_end.n_mels != BANDS:
-            raise ConfigError(f"front_end.n_mels: is {front_end.n_mels}, but network.cell whisper hears {BANDS} bands")
+            raise ConfigError(f"front_end.n_mels: is {front_end.n_mels}, but network.cell whisper takes {BANDS} bands")
         width = config.hidden_size
         if width % HEAD_WIDTH:
             raise ConfigError(f"network.hidden_size: is {width}; of network.cell whisper, tiny has 384 and base 512")
@@ -65,11 +65,11 @@ class Whisper(WholeClip):
             rows = layer(rows)
         return self.norm(rows)
 
-    def heard(self, frames: Tensor) -> Tensor:
-        """Mean and maximum over the whole of what the head finds [batch, 2 * HEAD_UNITS]."""
+    def pooled(self, frames: Tensor) -> Tensor:
+        """Mean and maximum over time of the features of the head [batch, 2 * HEAD_UNITS]."""
         found = F.relu(self.head(self.dropout(self.encoded(frames)).transpose(1, 2)))
         return torch.cat([found.mean(2), found.amax(2)], dim=1)
 
     def readout(self, states: Tensor) -> Tensor:
-        """Logits of `states`; in training, what is dropped differs from block to block."""
+        """Logits of `states`; in training, dropout differs from block to block."""
         return self.output(self.dropout(states))

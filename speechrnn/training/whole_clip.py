@@ -1,4 +1,4 @@
-"""What networks have in common that hear a clip as a whole, and so can't listen live."""
+"""Base of networks that need a whole clip, and so can't work on a stream: DS-CNN, Whisper."""
 
 from abc import ABC, abstractmethod
 
@@ -18,17 +18,17 @@ class WholeClip(nn.Module, ABC):
     output: nn.Linear
 
     @abstractmethod
-    def heard(self, frames: Tensor) -> Tensor:
-        """What is left of the whole [batch, hidden]."""
+    def pooled(self, frames: Tensor) -> Tensor:
+        """Features pooled over the clip [batch, hidden]."""
 
     def forward(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One answer to all that was heard, repeated for each block."""
+        """Logits of the clip, repeated for each block."""
         states, _ = self.states(frames, state)
         return self.readout(states), state
 
     def states(self, frames: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """What is left of the whole, the same for each block [batch, blocks, hidden]."""
-        return self.heard(frames)[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
+        """`pooled`, repeated for each block [batch, blocks, hidden]; the state is empty."""
+        return self.pooled(frames)[:, None].expand(-1, frames.shape[1] // HOPS_PER_BLOCK, -1), state
 
     def readout(self, states: Tensor) -> Tensor:
         """Logits of `states`."""

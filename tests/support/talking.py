@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
+from speechrnn.training.audio_pool import CLIP_SAMPLES, AudioPool, Recordings
 from speechrnn.training.augment import Augment
 from speechrnn.training.config import AugmentConfig, DataConfig, StreamConfig
 from speechrnn.training.sequences import Sequences
-from speechrnn.training.sounds import CLIP_SAMPLES, Recordings, Sounds
 
 BLOCK = 320
 
@@ -49,10 +49,10 @@ def sounds(words=tuple(LEVELS), speech=True, noise=hiss, made_words_share=0.0):
     for i, word in enumerate(words):
         clips[2 * i : 2 * i + 2, int(WORD_BEGINS * SAMPLE_RATE) : int(WORD_ENDS * SAMPLE_RATE)] = LEVELS[word]
     others = [word for word in words if word not in LABELS]
-    heard = Sounds.__new__(Sounds)  # without folders to read
+    heard = AudioPool.__new__(AudioPool)  # without folders to read
     heard.config, heard.clips, heard.draw_noise = DataConfig(made_words_share=made_words_share), clips, noise
     heard.commands = [word for word in words if word in LABELS]
-    heard.others, heard.other_shares = others, np.full(len(others), 1.0 / max(1, len(others)))
+    heard.others, heard.other_probabilities = others, np.full(len(others), 1.0 / max(1, len(others)))
     heard.by_word = {word: [2 * i, 2 * i + 1] for i, word in enumerate(words)}
     heard.label_of = {word: word if word in LABELS else "_unknown_" for word in words}
     spoken = [np.full(30_000, SPEECH, np.int16), np.full(50_000, SPEECH, np.int16)]

@@ -1,7 +1,7 @@
-"""Hints: what a network that has heard far more hears in our clips, for the recurrent stack to hear it too.
+"""Feature distillation: the recurrent states predict the embeddings of a larger network (FitNets, arXiv:1412.6550).
 
-From the states of the recurrent stack a regressor guesses the embeddings that the other network gives, moment by moment
-(FitNets, Romero et al. 2015, arXiv:1412.6550). After training it is thrown away. `data_scripts.hints` makes the file.
+A regressor on the states is trained with the network, by the mean squared error at each moment, and is not exported.
+`data_scripts.hints` computes the embeddings.
 """
 
 import zipfile
@@ -18,20 +18,20 @@ from speechrnn.errors import ConfigError
 
 EMBEDDING_SIZE = 96
 REGRESSOR_UNITS = 256
-NO_HINTS = torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0, EMBEDDING_SIZE)
+NO_EMBEDDINGS = torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0, EMBEDDING_SIZE)
 
 
 def digests(clips: np.ndarray) -> Iterator[str]:
-    """What tells the clips int16 [clips, samples] apart, wherever they are kept."""
+    """A hash of each clip int16 [clips, samples], by which its embeddings are found."""
     return (blake2b(clip.tobytes(), digest_size=8).hexdigest() for clip in clips)
 
 
-class Hints:
-    """`embeddings` float16 [clips, moments, EMBEDDING_SIZE], and how far into the clip each moment is, in `seconds`.
+class TeacherEmbeddings:
+    """Embeddings of a teacher, float16 [clips, moments, EMBEDDING_SIZE]; `seconds` are the times of moments.
 
     Parameters
     ----------
-    path : what `data_scripts.hints` has written
+    path : a file of `data_scripts.hints`
     clips : int16 [clips, samples]
 
     Raises
@@ -56,23 +56,23 @@ class Hints:
         self.embeddings = embeddings[rows]
 
     def batch(self, clips: Sequence[int], starts: np.ndarray, length: int, block_length: int) -> tuple[Tensor, Tensor]:
-        """For each row the blocks at whose ends there is a hint int64 [rows, moments], and the hints float32.
+        """Blocks at whose ends there is an embedding, int64 [rows, moments], and embeddings [rows, moments, size].
 
-        `clips` [rows] below 0 are no clips: their blocks are -1. `starts` [rows] are where clips begin in their rows,
-        `length` is how long those are, both in samples.
+        `clips` [rows] below 0 are no clips: their blocks are -1. `starts` [rows] are the samples at which the clips
+        begin in rows of `length` samples.
         """
         ends = (self.seconds * SAMPLE_RATE + starts[:, None]) / block_length
         moments = np.clip(np.rint(ends).astype(np.int64) - 1, 0, length // block_length - 1)
         rows = np.asarray(clips)
         known = rows >= 0
         moments[~known] = -1
-        hints = np.zeros((len(rows), *self.embeddings.shape[1:]), np.float32)
-        hints[known] = self.embeddings[rows[known]]
-        return torch.from_numpy(moments), torch.from_numpy(hints)
+        found = np.zeros((len(rows), *self.embeddings.shape[1:]), np.float32)
+        found[known] = self.embeddings[rows[known]]
+        return torch.from_numpy(moments), torch.from_numpy(found)
 
 
 class Regressor(nn.Module):
-    """Guesses hints from the states of the recurrent stack."""
+    """Predicts embeddings from the states of the recurrent stack."""
 
     def __init__(self, state_size: int) -> None:
         super().__init__()
@@ -80,8 +80,8 @@ class Regressor(nn.Module):
             nn.Linear(state_size, REGRESSOR_UNITS), nn.ReLU(), nn.Linear(REGRESSOR_UNITS, EMBEDDING_SIZE)
         )
 
-    def forward(self, states: Tensor, moments: Tensor, hints: Tensor) -> Tensor:
-        """Squared errors [known moments, EMBEDDING_SIZE]; states [rows, blocks, hidden], the others as of `Hints`."""
+    def forward(self, states: Tensor, moments: Tensor, embeddings: Tensor) -> Tensor:
+        """Squared errors [known moments, EMBEDDING_SIZE]; states [rows, blocks, hidden], others as of `batch`."""
         rows, columns = torch.nonzero(moments >= 0, as_tuple=True)
-        guesses = self.layers(states[rows, moments[rows, columns]].float())
-        return F.mse_loss(guesses, hints[rows, columns], reduction="none")
+        predicted = self.layers(states[rows, moments[rows, columns]].float())
+        return F.mse_loss(predicted, embeddings[rows, columns], reduction="none")

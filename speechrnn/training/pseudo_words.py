@@ -1,40 +1,37 @@
-"""Words that nobody says, made of words and speech that are there: so that `_unknown_` is more than a list of words."""
+"""Pseudo-words, spliced from words and running speech: examples of `_unknown_` beyond any list of words."""
 
 import numpy as np
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.evaluation.endpoints import loudest, word_endpoints
 from speechrnn.level import rms
-from speechrnn.training.made_noise import shaped
+from speechrnn.training.synthetic_noise import shaped
 
 FADE = SAMPLE_RATE // 100  # samples over which two sounds pass into each other, or one ends
-FLOOR_FRAME = SAMPLE_RATE // 20  # samples of which the quietest are taken for the floor
+FLOOR_FRAME = SAMPLE_RATE // 20  # samples; the quietest frame is the noise floor
 FRAGMENT_SECONDS = 0.12, 0.3
 PIECE_SECONDS = 0.2, 0.7
 DIP_SECONDS = 0.08  # how far the end of a piece may move to a quieter moment
 
 
-def extended(rng: np.random.Generator, word: np.ndarray, other: np.ndarray) -> np.ndarray:
+def spliced(rng: np.random.Generator, word: np.ndarray, other: np.ndarray) -> np.ndarray:
     """A word with the loudest fragment of another before or behind it, perhaps in place of its first or last third.
 
-    "be" and "yes" make "beyes": the network must listen to the whole of a word. Both [samples] at 16 kHz, and so is
-    what comes out, as long as `word`.
+    "be" and "yes" make "beyes", so that a part of a command is not enough. Both [samples] at 16 kHz; the result is as
+    long as `word`.
     """
     start, end = (int(t * SAMPLE_RATE) for t in word_endpoints(word))
-    fragment = loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
-    fragment = fragment * (rms(word[start:end]) / max(rms(fragment), 1e-5) * rng.uniform(0.5, 1.2))
+    part = loudest(other, int(rng.uniform(*FRAGMENT_SECONDS) * SAMPLE_RATE))
+    part = part * (rms(word[start:end]) / max(rms(part), 1e-5) * rng.uniform(0.5, 1.2))
     lost = int(rng.uniform(0.0, 0.4) * (end - start))
-    if rng.random() < 0.5:
-        made = _joined(fragment, word[start + lost : end])
-    else:
-        made = _joined(word[start : end - lost], fragment)
-    return _placed(rng, made, len(word))
+    parts = (part, word[start + lost : end]) if rng.random() < 0.5 else (word[start : end - lost], part)
+    return _placed(rng, _joined(*parts), len(word))
 
 
-def piece(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndarray:
-    """A stretch of running speech as long as a word, between quiet moments, by itself [samples].
+def fragment(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndarray:
+    """A stretch of running speech as long as a word, between quiet moments [samples].
 
-    Backwards one time in four: then it is in no language, and has the voice of a person all the same.
+    It is reversed one time in four: a voice, and no language.
     """
     length = int(rng.uniform(*PIECE_SECONDS) * SAMPLE_RATE)
     start = int(rng.integers(max(1, len(speech) - length)))
@@ -43,11 +40,10 @@ def piece(rng: np.random.Generator, speech: np.ndarray, samples: int) -> np.ndar
     return _placed(rng, cut[::-1] if rng.random() < 0.25 else cut, samples)
 
 
-def floor(rng: np.random.Generator, sound: np.ndarray, samples: int) -> np.ndarray:
+def noise_floor(rng: np.random.Generator, sound: np.ndarray, samples: int) -> np.ndarray:
     """Noise with the level and spectrum of the quietest moment of a sound [samples].
 
-    Words that are made stand in digital silence. Without what a microphone gives between words, that alone would tell
-    them from words that are said.
+    Without it, the digital silence around pseudo-words would tell them from recorded words.
     """
     frames = sound[: len(sound) // FLOOR_FRAME * FLOOR_FRAME].reshape(-1, FLOOR_FRAME)
     quiet = frames[np.square(frames).mean(axis=1).argmin()] if len(frames) else np.zeros(FLOOR_FRAME, np.float32)

@@ -1,7 +1,7 @@
-"""DS-CNN, the usual network without recurrence (Zhang et al. 2017, "Hello Edge", arXiv:1711.07128), to compare with.
+"""DS-CNN, the usual network without recurrence (Zhang et al. 2017, "Hello Edge", arXiv:1711.07128), as a baseline.
 
-A convolution, four depthwise-separable ones, the mean over time and frequency, a linear layer. It hears a clip as a
-picture, all of it at once: for a stream it would have to hear each second many times over.
+A convolution, four depthwise-separable ones, the mean over time and frequency, a linear layer. It takes a whole clip:
+in a stream, overlapping windows would be computed many times over.
 """
 
 import torch
@@ -17,8 +17,8 @@ def _layer(convolution: nn.Module, channels: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(channels), nn.ReLU()]
 
 
-class Peer(WholeClip):
-    """The DS-CNN; of the configuration it has `channels` and `dropout`."""
+class DSCNN(WholeClip):
+    """The DS-CNN; of the settings it uses `channels` and `dropout`."""
 
     def __init__(self, config: NetworkConfig, front_end: FrontEndConfig, labels: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Peer(WholeClip):
         self.dropout = nn.Dropout(config.dropout)
         self.output = nn.Linear(channels, labels)
 
-    def heard(self, frames: Tensor) -> Tensor:
+    def pooled(self, frames: Tensor) -> Tensor:
         """The mean over time and frequency [batch, channels]."""
         picture = frames[:, None].contiguous(memory_format=torch.channels_last)
         return self.dropout(self.layers(picture).mean(dim=(2, 3)))

@@ -1,4 +1,4 @@
-"""Hints: each belongs to its clip and to its moment; another network's embeddings come from a command."""
+"""Teacher embeddings belong to their clip and moment; data_scripts.hints computes them."""
 
 import shutil
 from dataclasses import replace
@@ -21,7 +21,7 @@ from speechrnn.evaluation.corpus import task_labels
 from speechrnn.evaluation.partition import partition
 from speechrnn.training.config import AugmentConfig, Config, DataConfig, NetworkConfig, StreamConfig, TrainConfig
 from speechrnn.training.data import NO_SEQUENCES, TrainingData
-from speechrnn.training.hints import EMBEDDING_SIZE, Hints, Regressor, digests
+from speechrnn.training.feature_distillation import EMBEDDING_SIZE, Regressor, TeacherEmbeddings, digests
 from speechrnn.training.network import Recognizer
 from speechrnn.training.objective import Objective
 
@@ -53,7 +53,7 @@ def hints(tmp_path_factory):
     """Of four clips, which the file has in another order, among others."""
     names = list(digests(clips(6)))[::-1]
     path = tmp_path_factory.mktemp("hints") / "hints.npz"
-    return Hints(save(path, names, numbered(6)[::-1]), clips(4))
+    return TeacherEmbeddings(save(path, names, numbered(6)[::-1]), clips(4))
 
 
 def test_each_clip_has_its_own_hints(hints):
@@ -73,7 +73,7 @@ def test_a_hint_moves_with_its_clip(hints, start, blocks):
             assert (moment + 1) * 0.02 == pytest.approx(wanted, abs=0.0101)
 
 
-def test_training_hears_hints_where_its_clips_are(tmp_path):
+def test_embeddings_stand_where_their_clips_are(tmp_path):
     names = [f"{number:08x}_nohash_0.wav" for number in range(60)]
     names = [name for name in names if partition(name) == "training"][:12]
     for n, name in enumerate(names):
@@ -85,7 +85,7 @@ def test_training_hears_hints_where_its_clips_are(tmp_path):
     data = DataConfig(folder=str(tmp_path))
     train = TrainConfig(batch_size=8, workers=0)
     config = Config(data=data, augment=augment, stream=StreamConfig(rows=0), train=train)
-    heard = TrainingData(config, LABELS).sounds.clips
+    heard = TrainingData(config, LABELS).pool.clips
     path = save(tmp_path / "hints.npz", digests(heard), numbered(len(heard)))
     batches = TrainingData(replace(config, data=replace(data, hints=path)), LABELS)
     for index in range(len(batches)):
@@ -149,7 +149,7 @@ def test_hints_that_do_not_fit_are_refused(tmp_path, broken):
     if broken == "other arrays":
         np.savez(path, embeddings=embeddings)
     with pytest.raises(ConfigError, match=r"data\.hints: .*hints\.npz.* data_scripts\.hints") as raised:
-        Hints(str(path), clips(4))
+        TeacherEmbeddings(str(path), clips(4))
     if broken == "another clip":
         assert "lacks 1 of the 4 clips" in str(raised.value)
 
@@ -214,9 +214,9 @@ def test_another_network_hears_every_training_clip(words, tmp_path):
     assert embeddings.mean(axis=(0, 1)) == pytest.approx(0, abs=1e-2)
     assert embeddings.std(axis=(0, 1)) == pytest.approx(1, abs=1e-2)
     data = DataConfig(folder=str(words.parent / "words"), task="yes,no")
-    sounds = script.Sounds(data, LABELS, "training")
+    sounds = script.AudioPool(data, LABELS, "training")
     assert set(names) == set(digests(sounds.clips))
-    assert np.isfinite(Hints(str(out), sounds.clips).embeddings).all()
+    assert np.isfinite(TeacherEmbeddings(str(out), sounds.clips).embeddings).all()
 
 
 def test_windows_of_a_whole_clip_are_those_of_its_parts(tmp_path):

@@ -1,7 +1,6 @@
-"""Noise that nobody recorded: music, machines, signals and knocks, drawn by chance. None of it is a word.
+"""Synthetic noise: random music, machines, signals and knocks, where recorded noise is scarce.
 
-Recorded noise is scarce and always the same; what the network must learn is that no such sound is a word, whatever it
-is. The sounds are sums of partials and of shaped noise, as in any text on additive and subtractive synthesis (Roads,
+The sounds are sums of partials and of shaped noise, as in any text on additive and subtractive synthesis (Roads,
 The Computer Music Tutorial, 1996).
 """
 
@@ -12,7 +11,7 @@ from speechrnn.audio import SAMPLE_RATE
 SCALES = ((0, 2, 4, 7, 9), (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10))  # semitones: pentatonic, major, minor
 
 
-def made_noise(rng: np.random.Generator, seconds: float) -> np.ndarray:
+def synthetic_noise(rng: np.random.Generator, seconds: float) -> np.ndarray:
     """One recording of a random kind, float32 [samples] at 16 kHz, with a peak between 0.1 and 1."""
     kinds = (music, music, machine, signals, knocks)
     sound = kinds[rng.integers(len(kinds))](rng, int(seconds * SAMPLE_RATE))
@@ -105,8 +104,8 @@ def _instrument(rng: np.random.Generator):
     def note(frequency: float, seconds: float) -> np.ndarray:
         time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
         phase = 2.0 * np.pi * frequency * (time + vibrato / rate * np.sin(2.0 * np.pi * rate * time))
-        heard = partials * frequency < SAMPLE_RATE / 2
-        tone = (strengths[heard, None] * np.sin(partials[heard, None] * phase)).sum(axis=0)
+        audible = partials * frequency < SAMPLE_RATE / 2
+        tone = (strengths[audible, None] * np.sin(partials[audible, None] * phase)).sum(axis=0)
         return tone * np.minimum(1.0, time / attack) * np.exp(-time / decay) * np.minimum(1.0, (seconds - time) / 0.02)
 
     return note

@@ -1,4 +1,4 @@
-"""Folders in, sound of one partition out: nothing that validation hears is trained on."""
+"""The audio of one partition: nothing that validation uses is trained on."""
 
 import itertools
 from dataclasses import replace
@@ -11,8 +11,8 @@ from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import ConfigError
 from speechrnn.evaluation.corpus import UNKNOWN, task_labels
 from speechrnn.evaluation.partition import partition
+from speechrnn.training.audio_pool import CLIP_SAMPLES, AudioPool, Recordings, loudest_second
 from speechrnn.training.config import DataConfig
-from speechrnn.training.sounds import CLIP_SAMPLES, Recordings, Sounds, loudest_second
 
 LABELS = task_labels("yes,no")
 TRAINED, KEPT_AWAY = 0.2, 0.6  # the level that tells where a sound is from
@@ -51,7 +51,7 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def parts(config):
-    return {part: Sounds(config, LABELS, part) for part in ("training", "validation")}
+    return {part: AudioPool(config, LABELS, part) for part in ("training", "validation")}
 
 
 def levels(sounds):
@@ -62,7 +62,7 @@ def levels(sounds):
     return {name: {round(abs(float(v)), 2) for v in np.unique(sound) / 32768 if v} for name, sound in heard.items()}
 
 
-def test_training_hears_nothing_that_is_kept_away(parts):
+def test_training_has_nothing_that_is_held_out(parts):
     found = levels(parts["training"])
     assert set(found) == {"yes", "no", "bed", "words/yes", "background", "noise", "speech"}
     assert all(heard == {TRAINED} for heard in found.values())
@@ -71,7 +71,7 @@ def test_training_hears_nothing_that_is_kept_away(parts):
 def test_kinds_of_other_words_are_told_apart_by_all_their_folders(config, tmp_path):
     for language, name in itertools.product(("da", "en"), range(20)):
         write(tmp_path / "letters" / language / "syllables" / f"{name}.wav", np.full(4000, TRAINED))
-    others = Sounds(replace(config, unknown_folders=(str(tmp_path / "letters"),)), LABELS, "training").others
+    others = AudioPool(replace(config, unknown_folders=(str(tmp_path / "letters"),)), LABELS, "training").others
     assert {"letters/da/syllables", "letters/en/syllables"} < set(others)
 
 
@@ -79,23 +79,23 @@ def test_more_words_are_trained_on_under_their_labels(config, parts, tmp_path):
     for word in ("yes", "town"):
         write(tmp_path / word / "0.wav", np.full(4000, TRAINED))
     more = replace(config, word_folders=(str(tmp_path),))
-    trained, kept_away = (Sounds(more, LABELS, part) for part in ("training", "validation"))
+    trained, held_out = (AudioPool(more, LABELS, part) for part in ("training", "validation"))
     assert len(trained.by_word["yes"]) == len(parts["training"].by_word["yes"]) + 1
     assert trained.label_of["town"] == "_unknown_"
-    assert "town" not in kept_away.by_word
+    assert "town" not in held_out.by_word
 
 
 def test_other_words_of_the_folder_itself_can_count_for_more(config):
     shares = [
-        dict(zip(sounds.others, sounds.other_shares, strict=True))
-        for sounds in (Sounds(replace(config, own_words_weight=weight), LABELS, "training") for weight in (1.0, 4.0))
+        dict(zip(sounds.others, sounds.other_probabilities, strict=True))
+        for sounds in (AudioPool(replace(config, own_words_weight=weight), LABELS, "training") for weight in (1.0, 4.0))
     ]
     assert all(sum(part.values()) == pytest.approx(1.0) for part in shares)
     plain, weighted = (part["bed"] / part["words/yes"] for part in shares)
     assert weighted == pytest.approx(4.0 * plain)
 
 
-def test_what_is_kept_away_is_heard_by_no_training(parts):
+def test_what_is_held_out_is_in_no_training(parts):
     found = levels(parts["validation"])
     assert found.keys() == levels(parts["training"]).keys()
     assert not any(TRAINED in heard for heard in found.values())
@@ -119,7 +119,7 @@ def test_rows_words_and_labels_fit_each_other(parts):
 
 
 def test_further_words_are_left_out_where_nothing_is_unknown(config):
-    assert set(Sounds(config, ("yes", "no"), "training").by_word) == {"yes", "no"}
+    assert set(AudioPool(config, ("yes", "no"), "training").by_word) == {"yes", "no"}
 
 
 def test_noise_is_of_both_kinds(parts):
@@ -130,11 +130,12 @@ def test_noise_is_of_both_kinds(parts):
 
 def test_made_noise_is_a_third_kind_and_another_one_in_validation(config):
     made = {
-        part: Sounds(replace(config, made_noises=3), LABELS, part).made_noise for part in ("training", "validation")
+        part: AudioPool(replace(config, made_noises=3), LABELS, part).synthetic_noise
+        for part in ("training", "validation")
     }
     assert [len(recording.sounds) for recording in made.values()] == [3, 3]
     assert not any(np.array_equal(*pair) for pair in itertools.product(*(r.sounds for r in made.values())))
-    sounds = Sounds(replace(config, made_noises=3), LABELS, "training")
+    sounds = AudioPool(replace(config, made_noises=3), LABELS, "training")
     drawn = [sounds.draw_noise(np.random.default_rng(seed), 1000) for seed in range(90)]
     assert 0.2 < np.mean([len(np.unique(piece)) > 1 for piece in drawn]) < 0.5  # the recordings here are constant
 
@@ -142,7 +143,7 @@ def test_made_noise_is_a_third_kind_and_another_one_in_validation(config):
 def test_made_words_are_new_clips(parts):
     for sounds in parts.values():
         rng = np.random.default_rng(0)
-        made = [sounds.made_word(rng) for _ in range(20)]
+        made = [sounds.pseudo_word(rng) for _ in range(20)]
         assert all(word.shape == (CLIP_SAMPLES,) for word in made)
         known = {clip.tobytes() for clip in sounds.clips}
         assert not any((word * 32768).astype(np.int16).tobytes() in known for word in made)
@@ -151,19 +152,19 @@ def test_made_words_are_new_clips(parts):
 def test_without_any_noise_there_is_none(config, tmp_path):
     for word in LABELS[:2]:
         write(tmp_path / word / "00000003_nohash_0.wav", np.zeros(100))
-    sounds = Sounds(DataConfig(folder=str(tmp_path)), LABELS, partition("00000003_nohash_0.wav"))
+    sounds = AudioPool(DataConfig(folder=str(tmp_path)), LABELS, partition("00000003_nohash_0.wav"))
     assert sounds.draw_noise(np.random.default_rng(0), 100) is None
     assert not sounds.speech
 
 
 def test_a_word_without_clips_of_the_part_is_named(config):
     with pytest.raises(ConfigError, match="validation clips of zebra"):
-        Sounds(config, task_labels("yes,zebra"), "validation")
+        AudioPool(config, task_labels("yes,zebra"), "validation")
 
 
 def test_progress_is_told_for_every_file(config):
     told = []
-    Sounds(config, LABELS, "validation", lambda done, total: told.append((done, total)))
+    AudioPool(config, LABELS, "validation", lambda done, total: told.append((done, total)))
     assert (1, 1) in told  # the background recording
     assert all(1 <= done <= total for done, total in told)
 

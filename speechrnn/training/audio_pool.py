@@ -1,4 +1,4 @@
-"""The sound of one partition, held in memory as 16-bit samples: clips of words, background, noise, running speech."""
+"""Audio of one partition in memory, as 16-bit samples: clips of words, background noise, running speech."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,13 +13,13 @@ from speechrnn.errors import ConfigError, InputError
 from speechrnn.evaluation import corpus
 from speechrnn.evaluation.endpoints import loudest, takes
 from speechrnn.training.config import DataConfig
-from speechrnn.training.made_noise import made_noise
-from speechrnn.training.made_words import extended, floor, piece
+from speechrnn.training.pseudo_words import fragment, noise_floor, spliced
+from speechrnn.training.synthetic_noise import synthetic_noise
 
 CLIP_SAMPLES = int(corpus.CLIP_SECONDS * SAMPLE_RATE)
 ROUNDING = SAMPLE_RATE // 100  # samples that resampling and codecs add to a clip of a second
 MADE_NOISE_SECONDS = 10.0
-FLOOR_SHARE = 0.75  # of the made words have the noise of a recording between words; the others stand in nothing
+FLOOR_SHARE = 0.75  # of the pseudo-words have the noise floor of a recording; the others digital silence
 Progress = Callable[[int, int], None]  # done, of how many
 
 
@@ -31,24 +31,25 @@ def loudest_second(sound: np.ndarray) -> np.ndarray:
 
 
 def to_int16(sound: np.ndarray) -> np.ndarray:
+    """Samples from -1 to 1, rounded and clipped to 16 bits."""
     return np.clip(np.round(sound * 32768.0), -32768, 32767).astype(np.int16)
 
 
 class LongClips:
-    """Clips of which only a second is used: which they are, how long, and how many takes they seem to hold."""
+    """Notes of which clips only a second is used, with their length and apparent number of takes."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[float, int]] = {}
 
     def second_of(self, clip: audio.Source) -> np.ndarray:
-        """The loudest second of a clip [CLIP_SAMPLES]; the clip is noted where it's longer."""
+        """The loudest second of a clip [CLIP_SAMPLES]; a longer clip is noted."""
         sound = audio.load(clip)
         if len(sound) > CLIP_SAMPLES + ROUNDING:
             self._found[audio.source_name(clip)] = len(sound) / SAMPLE_RATE, takes(sound)
         return loudest_second(sound)
 
     def warn(self, use: str) -> None:
-        """Say in the log of how many clips only the loudest second is used ("trained on"), with an example."""
+        """Log how many clips are cut to a second, with an example; `use` is "trained on" or "validated on"."""
         if not self._found:
             return
         several = {name: many for name, (_, many) in self._found.items() if many > 1}
@@ -67,7 +68,7 @@ class LongClips:
 
 
 def read_all(paths: Sequence[Path], read: Callable[[Path], np.ndarray], progress: Progress) -> list[np.ndarray]:
-    """Read files on all cores, with `read`; they are kept in 16 bits."""
+    """Read files with `read` in threads: int16 [samples] of each."""
     sounds = []
     with ThreadPoolExecutor() as pool:
         for sound in pool.map(lambda path: to_int16(read(path)), paths):
@@ -85,7 +86,7 @@ def listed(path: str) -> set[str]:
 
 
 class Recordings:
-    """Long sounds, from which pieces are cut."""
+    """Long recordings, int16, from which pieces are cut."""
 
     def __init__(self, sounds: Sequence[np.ndarray]) -> None:
         self.sounds = list(sounds)
@@ -102,11 +103,11 @@ class Recordings:
         return sound[start : start + samples].astype(np.float32) / 32768.0
 
 
-class Sounds:
-    """Everything that is heard in training, or (partition "validation") what is kept away from it.
+class AudioPool:
+    """All audio of a partition, "training" or "validation", in memory.
 
     `clips` int16 [clips, CLIP_SAMPLES]; `by_word` gives each word's rows in it, `label_of` its label. `others` are the
-    words that are `_unknown_`, drawn in `other_shares`; `commands` are the rest.
+    words that are `_unknown_`, drawn in `other_probabilities`; `commands` are the rest.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Sounds:
             clips += corpus.word_clips(Path(other), labels, None)
         for other in config.unknown_folders if corpus.UNKNOWN in labels else ():
             below = Path(other).parent
-            clips += [corpus.Clip(p, str(p.parent.relative_to(below)), corpus.UNKNOWN) for p in self._own(other)]
+            clips += [corpus.Clip(p, str(p.parent.relative_to(below)), corpus.UNKNOWN) for p in self._files(other)]
         long_clips = LongClips()
         self.clips = np.stack(read_all([c.path for c in clips], long_clips.second_of, progress))
         long_clips.warn("trained on" if part == "training" else "validated on")
@@ -136,18 +137,18 @@ class Sounds:
             self.label_of[clip.word] = clip.label
         self.commands = [word for word, label in self.label_of.items() if label != corpus.UNKNOWN]
         self.others = [word for word, label in self.label_of.items() if label == corpus.UNKNOWN]
-        # Rare words count for more than their share: what matters is how many kinds of words are known as unknown.
-        shares = np.sqrt([len(self.by_word[word]) for word in self.others])
-        shares *= [config.own_words_weight if word in own_words else 1.0 for word in self.others]
-        self.other_shares = shares / shares.sum() if self.others else shares
-        background = read_all(corpus.noise_recordings(folder), self._own_part, progress)
+        # Square root: rare words count for more than their share, as the variety of unknown words matters.
+        weights = np.sqrt([len(self.by_word[word]) for word in self.others])
+        weights *= [config.own_words_weight if word in own_words else 1.0 for word in self.others]
+        self.other_probabilities = weights / weights.sum() if self.others else weights
+        background = read_all(corpus.noise_recordings(folder), self._part_of, progress)
         self.background = Recordings([sound for sound in background if len(sound)])
-        self.noise = Recordings(read_all(list(self._own(*config.noise_folders)), audio.load, progress))
-        self.speech = Recordings(read_all(list(self._own(*config.speech_folders)), audio.load, progress))
-        self.beds = Recordings(read_all(list(self._own(*config.bed_folders)), audio.load, progress))
+        self.noise = Recordings(read_all(list(self._files(*config.noise_folders)), audio.load, progress))
+        self.speech = Recordings(read_all(list(self._files(*config.speech_folders)), audio.load, progress))
+        self.beds = Recordings(read_all(list(self._files(*config.bed_folders)), audio.load, progress))
         rng = np.random.default_rng(0 if part == "training" else 1)
-        made = (to_int16(made_noise(rng, MADE_NOISE_SECONDS)) for _ in range(config.made_noises))
-        self.made_noise = Recordings(list(made))
+        made = (to_int16(synthetic_noise(rng, MADE_NOISE_SECONDS)) for _ in range(config.made_noises))
+        self.synthetic_noise = Recordings(list(made))
 
     def clip(self, row: int) -> np.ndarray:
         """float32 [CLIP_SAMPLES]"""
@@ -158,20 +159,21 @@ class Sounds:
         return self.clip(int(rng.choice(self.by_word[word])))
 
     def other_word(self, rng: np.random.Generator) -> str:
-        return str(rng.choice(self.others, p=self.other_shares))
+        """A random word of `others`."""
+        return str(rng.choice(self.others, p=self.other_probabilities))
 
-    def made_word(self, rng: np.random.Generator) -> np.ndarray:
-        """A word that nobody says [CLIP_SAMPLES]: a piece of running speech, or a command and more."""
+    def pseudo_word(self, rng: np.random.Generator) -> np.ndarray:
+        """A pseudo-word [CLIP_SAMPLES]: a fragment of running speech, or a command spliced with another word."""
         if self.speech and rng.random() < 0.5:
             origin = self.speech.cut(rng, 2 * CLIP_SAMPLES)
-            made = piece(rng, origin, CLIP_SAMPLES)
+            made = fragment(rng, origin, CLIP_SAMPLES)
         else:
             origin = self.any_of(rng, str(rng.choice(self.commands)))
             other = self.any_of(rng, self.other_word(rng)) if self.others else origin[::-1]
-            made = extended(rng, origin, other)
-        return made + floor(rng, origin, CLIP_SAMPLES) if rng.random() < FLOOR_SHARE else made
+            made = spliced(rng, origin, other)
+        return made + noise_floor(rng, origin, CLIP_SAMPLES) if rng.random() < FLOOR_SHARE else made
 
-    def _own(self, *folders: str) -> Iterator[Path]:
+    def _files(self, *folders: str) -> Iterator[Path]:
         chosen: Callable[[Iterable[Path]], Iterator[Path]]
         chosen = corpus.of_training if self.part == "training" else corpus.held_out
         for folder in map(Path, folders):
@@ -180,17 +182,17 @@ class Sounds:
     def _wanted(self, path: Path, below: Path) -> bool:
         return path.relative_to(below).as_posix() not in self.excluded
 
-    def _own_part(self, path: Path) -> np.ndarray:
-        """Of each background recording, the end is for validation."""
+    def _part_of(self, path: Path) -> np.ndarray:
+        """The part of a background recording for this partition: its end is for validation."""
         sound = audio.load(path)
         border = int(len(sound) * corpus.VALIDATION_NOISE_FROM)
         return sound[:border] if self.part == "training" else sound[border:]
 
     def draw_bed(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
-        """People who talk in the background [samples]; None where there are no such recordings."""
+        """Background talkers (babble) [samples]; None where there are no such recordings."""
         return self.beds.cut(rng, samples) if self.beds else None
 
     def draw_noise(self, rng: np.random.Generator, samples: int) -> np.ndarray | None:
-        """As much of the data set's own background as from the other folders, and as is made. [samples]"""
-        sources = [s for s in (self.background, self.noise, self.made_noise) if s]
+        """Noise [samples], as often of the data set's background, of other folders, and synthetic; None without any."""
+        sources = [s for s in (self.background, self.noise, self.synthetic_noise) if s]
         return sources[rng.integers(len(sources))].cut(rng, samples) if sources else None
