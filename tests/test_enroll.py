@@ -255,7 +255,7 @@ def enroller(model):
 
 def test_a_trunk_that_the_pack_does_not_know_learns_from_its_sound(model):
     pack = Background({"a": coded(burst(30.0)), "noise": coded(silence(30.0))})
-    moments, runs, noise = background.heard(Trunk(model), pack)
+    moments, runs, noise = background.moments_and_runs(Trunk(model), pack)
     assert len(noise) == 30 * RATE
     assert moments.mean.shape == (len(DELAYS) * Trunk(model).units,)
     assert {kind: len(run.states) for kind, run in runs.items()} == {"a": 750, "noise": 750}

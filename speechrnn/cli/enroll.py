@@ -29,20 +29,20 @@ def enroll(
         list[Path] | None,
         typer.Option("--not", metavar="PATH", help="Recordings of what must not fire; may be repeated"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write it even where a word can't be told apart")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write it even where a word can't be distinguished")] = False,
     model: ModelOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Teach a model words of your own from 3 to 50 recordings each, in seconds.
 
     A recording holds one take, or several with pauses of half a second and more. What can't be used is named. Before
-    the file is written you are told how often each word will be heard, by takes that were held out in turn. Words of
-    the model that are kept have the same posteriors as before.
+    the file is written it says how often each word will be detected, measured on takes that were held out in turn.
+    Words of the model that are kept have the same posteriors as before.
 
     Example: speechrnn enroll computer=recordings/computer jarvis=take1.wav,take2.m4a -o mine.onnx
     """
     with report_errors():
-        import onnx  # noqa: F401 - what writes the file: if it is missing, that is said before the work
+        import onnx  # noqa: F401 - what writes the file: if it is missing, before the work
 
         from speechrnn.enrolment import background as packs
         from speechrnn.enrolment import takes

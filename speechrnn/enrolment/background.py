@@ -78,7 +78,7 @@ def from_files(paths: list[str | os.PathLike[str]]) -> np.ndarray:
     return np.concatenate([audio.load(path) for path in files(paths)])
 
 
-def heard(trunk: Trunk, pack: Background) -> tuple[Moments, dict[str, Run], np.ndarray]:
+def moments_and_runs(trunk: Trunk, pack: Background) -> tuple[Moments, dict[str, Run], np.ndarray]:
     """Moments for this trunk, what it makes of each kind of sound that thresholds are taken from, and noise [samples].
 
     The noise, which takes are mixed with, is the kind of that name, or the first one.

@@ -18,13 +18,13 @@ from speechrnn.model import Model
 from speechrnn.text import label_fault
 
 # A factor of e in false accepts is three units of a logit. At the rate asked for the posterior is low, so that a word
-# of which a kept one takes a part is still heard.
+# of which a kept one takes a part is still detected.
 STEEPNESS, OPERATING_POSTERIOR = 3.0, 0.05
 OWN = "own"  # what the user's background is called among the kinds of sound
 FOLDS = 10  # of the takes that are held out in turn
 LEAST_TAKES, FEW_TAKES = 2, 5
 SHORT_SECONDS = 0.35
-LEAST_SHARE = 0.5  # heard of the held-out takes; below that a word can't be told from speech
+LEAST_SHARE = 0.5  # detected of the held-out takes; below that a word can't be distinguished from speech
 ALIKE_SHARE = 0.2  # of the takes of one word that another word takes
 NOT_SHARE = 0.1  # of the covariance: what the user says must not fire
 MOST_WORDS = 100
@@ -36,7 +36,7 @@ class OwnWord:
 
     word: str
     takes: int
-    clean: Estimate  # share heard of takes that weren't in the fit
+    clean: Estimate  # share detected of takes that weren't in the fit
     noisy: Estimate  # the same in noise at 10 dB
     false_accepts_per_hour: float  # asked for
     warnings: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Enrolled:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _TakeRuns:
     """The takes of a word as the network hears them, a list for each take."""
 
     fit: list[list[Run]]  # the take as it is, then other versions of it
@@ -85,7 +85,7 @@ class Enroller:
     ) -> None:
         self.model, self.trunk = model, Trunk(model)
         pack = background.load() if pack is None else pack
-        self.moments, self.runs, self.noise = background.heard(self.trunk, pack)
+        self.moments, self.runs, self.noise = background.moments_and_runs(self.trunk, pack)
         if own_background is not None:
             self.runs[OWN] = self.trunk.stream(own_background)
 
@@ -107,30 +107,30 @@ class Enroller:
         per_hour : false accepts an hour that are allowed, of each word
         negatives : what must not fire, such as a similar name
         force : bool
-            make the file even where a word can't be told from speech
+            make the file even where a word can't be distinguished from speech
 
         Raises
         ------
         InputError
-            if there are too few takes, a name is taken or no good, or a word can't be told from speech
+            if there are too few takes, a name is taken or no good, or a word can't be distinguished from speech
         """
         model = self.model
         kept = model.card.words if keep is None else tuple(keep)
         check_words(model, words, kept)
         layout = head.columns(model.card.labels, model.card.words, tuple(words), kept)
         random = np.random.default_rng(seed)
-        heard = {word: _hear(self.trunk, takes, self.noise, random) for word, takes in words.items()}
+        take_runs = {word: _runs_of_takes(self.trunk, takes, self.noise, random) for word, takes in words.items()}
         moments = self.moments
         if negatives:
-            unwanted = _hear(self.trunk, negatives, self.noise, random)
+            unwanted = _runs_of_takes(self.trunk, negatives, self.noise, random)
             moments = moments.with_more(np.array(unwanted.means), NOT_SHARE)
 
         scorer = _Scorer(model, self.runs, kept, per_hour)
-        made = {word: _Word(word, takes, heard[word], moments, scorer) for word, takes in words.items()}
+        made = {word: _Word(word, takes, take_runs[word], moments, scorer) for word, takes in words.items()}
         weights = np.array([each.weights[0] for each in made.values()]).reshape(len(words), len(DELAYS), -1)
         whole = Head(tuple(words), weights, np.array([each.bias[0] for each in made.values()]))
         levels = {word: each.threshold(0) for word, each in made.items()}
-        reports = [_compared(each.report(per_hour, kept), whole, levels, heard, scorer) for each in made.values()]
+        reports = [_compared(each.report(per_hour, kept), whole, levels, take_runs, scorer) for each in made.values()]
         for report in reports:
             if report.refusal and not force:
                 raise InputError(f"{report.word}: {report.refusal}")
@@ -162,16 +162,16 @@ def check_words(model: Model, words: Mapping[str, Sequence[Take]], kept: Sequenc
             raise InputError(f"{word}: has {len(takes)} usable take{'s'[: len(takes) != 1]}: give at least 3, better 5")
 
 
-def _hear(trunk: Trunk, takes: Sequence[Take], noise: np.ndarray, random: np.random.Generator) -> _Heard:
+def _runs_of_takes(trunk: Trunk, takes: Sequence[Take], noise: np.ndarray, random: np.random.Generator) -> _TakeRuns:
     fit = [versions.for_fit(take, noise, random) for take in takes]
     test = [versions.for_test(take, noise, random) for take in takes]
     runs = iter(trunk.run([version.sound for each in (*fit, *test) for version in each]))
-    heard = [[next(runs) for _ in each] for each in fit]
+    for_fit = [[next(runs) for _ in each] for each in fit]
     means = [
         np.mean([_after(run, version, trunk) for run, version in zip(*pair, strict=True)], axis=0)
-        for pair in zip(heard, fit, strict=True)
+        for pair in zip(for_fit, fit, strict=True)
     ]
-    return _Heard(heard, [[next(runs) for _ in each] for each in test], means)
+    return _TakeRuns(for_fit, [[next(runs) for _ in each] for each in test], means)
 
 
 def _after(run: Run, version: Version, trunk: Trunk) -> np.ndarray:
@@ -213,8 +213,10 @@ def logit(posterior: np.ndarray) -> np.ndarray:
 class _Word:
     """A word's head (number 0) and those of its folds, each without some of the takes."""
 
-    def __init__(self, word: str, takes: Sequence[Take], heard: _Heard, moments: Moments, scorer: _Scorer) -> None:
-        self.word, self.takes, self.heard, self.scorer = word, takes, heard, scorer
+    def __init__(
+        self, word: str, takes: Sequence[Take], take_runs: _TakeRuns, moments: Moments, scorer: _Scorer
+    ) -> None:
+        self.word, self.takes, self.take_runs, self.scorer = word, takes, take_runs, scorer
         groups = sorted({take.recording for take in takes})
         if len(groups) < LEAST_TAKES + 1:  # all takes from one or two files
             groups, of = list(range(len(takes))), list(range(len(takes)))
@@ -224,7 +226,7 @@ class _Word:
         self.folds = [[i for i in range(len(takes)) if of[i] % count == fold] for fold in range(count)]
         everyone = list(range(len(takes)))
         chosen = [everyone, *([i for i in everyone if i not in fold] for fold in self.folds)]
-        means = [np.mean([heard.means[i] for i in some], axis=0) for some in chosen]
+        means = [np.mean([take_runs.means[i] for i in some], axis=0) for some in chosen]
         self.weights = moments.directions(np.array(means))
         self.bias = np.zeros(len(means), np.float32)
         raw = {kind: scorer.logits(run, self.weights, self.bias) for kind, run in scorer.runs.items()}
@@ -272,15 +274,15 @@ class _Word:
         for number, fold in enumerate(self.folds, 1):
             level = logit(np.array(self.threshold(number)))
             for i in fold:
-                margins[i] = self.peaks(number, [self.heard.fit[i][0]])[0] - level
+                margins[i] = self.peaks(number, [self.take_runs.fit[i][0]])[0] - level
                 clean[i] = margins[i] >= 0.0
-                noisy[i] = (self.peaks(number, self.heard.test[i]) >= level).mean()
+                noisy[i] = (self.peaks(number, self.take_runs.test[i]) >= level).mean()
         warnings = [*self._about_takes(margins), *self._taken_by_kept(kept)]
         share = clean.mean()
         refusal = ""
         if share < LEAST_SHARE:
             refusal = (
-                f"can't be told from speech: of {count} takes held out in turn {int(clean.sum())} are heard at "
+                f"can't be told from speech: of {count} takes held out in turn {int(clean.sum())} are detected at "
                 f"{per_hour:g} false accepts an hour: record more takes, or choose a longer word (--force to insist)"
             )
         return OwnWord(
@@ -297,9 +299,9 @@ class _Word:
         found = []
         seconds = np.array([take.seconds for take in self.takes])
         if len(self.takes) < FEW_TAKES:
-            found.append(f"has {len(self.takes)} takes: with 5 to 20 it is heard more often")
+            found.append(f"has {len(self.takes)} takes: with 5 to 20 it is detected more often")
         if np.median(seconds) < SHORT_SECONDS:
-            found.append(f"is short ({np.median(seconds):.2f} s): longer words are told from speech more surely")
+            found.append(f"is short ({np.median(seconds):.2f} s): longer words stand out from speech more surely")
         noisy = [take for take in self.takes if take.snr_db < NOISY_SNR_DB]
         if noisy:
             others = f" and {len(noisy) - 1} more" if len(noisy) > 1 else ""
@@ -317,7 +319,9 @@ class _Word:
         card = self.scorer.card
         for word in kept:
             column = card.labels.index(word)
-            tops = [self.scorer.smoothed(runs[0].posteriors[:, column : column + 1]).max() for runs in self.heard.fit]
+            tops = [
+                self.scorer.smoothed(runs[0].posteriors[:, column : column + 1]).max() for runs in self.take_runs.fit
+            ]
             taken = int(sum(top >= card.thresholds[word] for top in tops))
             if taken >= max(1, ALIKE_SHARE * len(tops)):
                 found.append(
@@ -328,7 +332,7 @@ class _Word:
 
 
 def _compared(
-    report: OwnWord, whole: Head, levels: Mapping[str, float], heard: Mapping[str, _Heard], scorer: _Scorer
+    report: OwnWord, whole: Head, levels: Mapping[str, float], take_runs: Mapping[str, _TakeRuns], scorer: _Scorer
 ) -> OwnWord:
     """A report with warnings of other own words that take this one's takes."""
     from dataclasses import replace
@@ -338,7 +342,7 @@ def _compared(
     for k, other in enumerate(whole.words):
         if other == report.word:
             continue
-        runs = [each[0] for each in heard[report.word].fit]
+        runs = [each[0] for each in take_runs[report.word].fit]
         own = whole.words.index(report.word)
         both = [scorer.logits(run, flat[[k, own]], whole.bias[[k, own]]) for run in runs]
         fires = [

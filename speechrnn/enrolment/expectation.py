@@ -1,10 +1,10 @@
-"""How many of the words will be heard: from takes that each were held out of the fit once."""
+"""How many of the words will be detected, from takes that each were held out of the fit once."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-PRIOR_HEARD, PRIOR_MISSED = 1.5, 0.5  # before anything is known, three of four words are heard
+PRIOR_DETECTED, PRIOR_MISSED = 1.5, 0.5  # before anything is known, three of four words are detected
 COVERAGE = 0.9  # of the interval
 
 
@@ -20,13 +20,13 @@ class Estimate:
         return f"{self.share:.0%} ({self.low:.0%} to {self.high:.0%})"
 
 
-def estimate(heard: float, count: int) -> Estimate:
-    """From `heard` of `count` held-out takes: mean and quantiles of the Beta distribution of the share.
+def estimate(detected: float, count: int) -> Estimate:
+    """From `detected` of `count` held-out takes: mean and quantiles of the Beta distribution of the share.
 
-    Where all or none were heard, the interval reaches to the end.
+    Where all or none were detected, the interval reaches to the end.
     """
-    share, low, high = beta(heard + PRIOR_HEARD, count - heard + PRIOR_MISSED, COVERAGE)
-    return Estimate(share, 0.0 if heard == 0 else low, 1.0 if heard == count else high)
+    share, low, high = beta(detected + PRIOR_DETECTED, count - detected + PRIOR_MISSED, COVERAGE)
+    return Estimate(share, 0.0 if detected == 0 else low, 1.0 if detected == count else high)
 
 
 def beta(a: float, b: float, coverage: float) -> tuple[float, float, float]:

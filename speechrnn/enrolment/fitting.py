@@ -3,7 +3,7 @@
 Features x of a block are the states there and some delays before. With mean m0 and covariance S of the negatives, and
 mean m of the blocks after the word's end over all takes, the direction that tells them apart is S^-1 (m - m0). S is
 known from hours of sound beforehand, and so are the ways in which people differ when they say the same word, which are
-added to it: a handful of takes need only say where their mean lies. On words that the network had never heard, 5 takes
+added to it: a handful of takes need only say where their mean lies. On words that the network had never met, 5 takes
 gave 94.7 % at 0.5 false accepts an hour over 7 h, a logistic regression on the same blocks 83.5 %.
 """
 
@@ -77,6 +77,6 @@ class Accumulator:
 
 
 def within_words(groups: Sequence[np.ndarray]) -> np.ndarray:
-    """Covariance [features, features] around the mean of each group [clips, features] of one word said by many."""
+    """Covariance [features, features] around the mean of each group [clips, features] of one word by many speakers."""
     rest = np.concatenate([group - group.mean(axis=0) for group in groups])
     return rest.T @ rest / len(rest)

@@ -25,7 +25,7 @@ MOST_SECONDS = 1800.0  # of one file
 
 @dataclass(frozen=True)
 class Take:
-    """A word said once: its sound with what is around it, and where in it the word begins and ends."""
+    """One utterance of a word: its sound with what is around it, and where in it the word begins and ends."""
 
     name: str  # of the file, and the time in it where the file has several
     sound: np.ndarray  # float32 [samples]
@@ -74,8 +74,7 @@ def split(sound: np.ndarray, name: str, recording: int = 0) -> list[Take]:
         longest = max(seconds)
         remedy = "leave a second of silence between takes" if longest > LONGEST_SECONDS else "record it again"
         raise AudioError(
-            f"{name}: what is said in it lasts {longest:.2f} s, {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g} s are "
-            f"taken: {remedy}"
+            f"{name}: its take lasts {longest:.2f} s, {SHORTEST_SECONDS:g} to {LONGEST_SECONDS:g} s are taken: {remedy}"
         )
     takes = []
     edges = [0, *(end for _, end in found), len(level)]

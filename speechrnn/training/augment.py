@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import librosa
 import numpy as np
 import torch
 import torchaudio
@@ -245,15 +246,10 @@ class VTLP(nn.Module):
     def __init__(self, config: AugmentConfig, front_end: FrontEndConfig) -> None:
         super().__init__()
         self.config = config
-        bands = torchaudio.functional.melscale_fbanks(  # on a grid of 0.1 Hz
-            5 * SAMPLE_RATE + 1,
-            front_end.f_min,
-            front_end.f_max,
-            front_end.n_mels,
-            SAMPLE_RATE,
-            mel_scale=front_end.mel_scale,
+        edges = librosa.mel_frequencies(
+            front_end.n_mels + 2, fmin=front_end.f_min, fmax=front_end.f_max, htk=front_end.mel_scale == "htk"
         )
-        self.centres = bands.argmax(0).double().numpy() / 10.0  # Hz
+        self.centres = edges[1:-1]  # Hz
 
     def forward(self, frames: Tensor) -> Tensor:
         """[batch, frames, bands] -> the same shape."""
