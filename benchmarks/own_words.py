@@ -216,7 +216,10 @@ def main(
     one_speaker: Annotated[bool, typer.Option("--one-speaker", help="Spoken digits too, each speaker alone")] = False,
     out: Annotated[Path | None, typer.Option(help="Write all rows as JSON")] = None,
 ) -> None:
-    """Measure own words on recordings and sound that nothing was fitted on."""
+    """Measure own words on recordings and sound that nothing was fitted on.
+
+    Example: python -m benchmarks.own_words ../data --one-speaker
+    """
     with report_errors():
         measurement = Measurement(Model(model), data, background.load(pack))
         rows: list[Row] = []
