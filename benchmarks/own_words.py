@@ -1,12 +1,13 @@
-"""python benchmarks/own_words.py DATA: how well own words are heard that the network never heard in any role.
+"""python -m benchmarks.own_words DATA: how well own words are detected that the network has never met in any role.
 
-The words of `../shared/data/README.md` that are kept out of all training. Takes and the recordings that are tested are
+These words are held out of all training. Takes and the recordings that are tested are
 of different speakers where the data tell them apart. Thresholds come from the background pack alone. False accepts are
 counted in the half of the running speech and of the noise that the pack doesn't know; a held trigger counts once a
 second.
 """
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from speechrnn.enrolment.head import columns, posteriors
 from speechrnn.enrolment.takes import RATE
 from speechrnn.enrolment.trunk import Run, Trunk
 from speechrnn.errors import AudioError, InputError
+from speechrnn.files import check_place, write
 from speechrnn.model import Model
 from speechrnn.programs import report_errors
 
@@ -121,7 +123,7 @@ def tested_runs(trunk: Trunk, paths: list[Path], noise: np.ndarray) -> dict[Path
 
 
 class Measurement:
-    """A model with the sound that nothing was fitted on, as its trunk hears it."""
+    """A model with the sound that nothing was fitted on, through its trunk."""
 
     def __init__(self, model: Model, data: Path, pack: background.Background) -> None:
         self.data, self.card = data, model.card
@@ -221,6 +223,10 @@ def main(
     Example: python -m benchmarks.own_words ../data --one-speaker
     """
     with report_errors():
+        if out:
+            check_place(out, "--out")
+        if not os.path.isdir(data):
+            raise InputError(f"{data}: is no folder: give that of the unpacked recordings")
         measurement = Measurement(Model(model), data, background.load(pack))
         rows: list[Row] = []
         for word, folder in WORDS.items():
@@ -235,7 +241,7 @@ def main(
             typer.echo(f"\nOne speaker's 5 takes, other takes of the same speaker:\n\n{table(same)}")
             rows += same
         if out:
-            out.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+            write(out, (json.dumps([asdict(row) for row in rows], indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ other half.
 import collections
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from speechrnn.enrolment.fitting import Accumulator, features, within_words
 from speechrnn.enrolment.takes import RATE, stretches
 from speechrnn.enrolment.trunk import Trunk
 from speechrnn.errors import InputError
+from speechrnn.files import check_place, check_writable
 from speechrnn.model import Model
 from speechrnn.programs import report_errors
 
@@ -242,8 +244,16 @@ def main(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="the folder of unpacked sound")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="the file to write")],
 ) -> None:
-    """Make the background pack."""
+    """Make the background pack of `speechrnn enroll`.
+
+    Example: python -m data_scripts.background_pack ../data background.npz
+    """
     with report_errors():
+        check_place(out, "OUT")
+        check_writable(out, "OUT", data)
+        for folder in ("speech", "noise", "words", "speech_commands"):
+            if not os.path.isdir(data / folder):
+                raise InputError(f"{data}: has no folder {folder}: unpack the recordings there")
         rng = np.random.default_rng(0)
         sounds = {}
         for kind, each in kinds(data, 0).items():

@@ -50,7 +50,8 @@ def commands():
 
 
 NEED_NOTHING = {  # but the light dependencies, for their --help at least
-    *("data_scripts.beds", "data_scripts.check", "data_scripts.download", "data_scripts.kinds"),
+    *("benchmarks.own_words", "data_scripts.background_pack", "data_scripts.beds", "data_scripts.check"),
+    *("data_scripts.download", "data_scripts.kinds"),
     *("data_scripts.make_stream", "data_scripts.suspects", "data_scripts.synthesize", "data_scripts.validate"),
     *(
         "benchmarks.command_line",
