@@ -33,12 +33,18 @@ SLOW_FIXTURES = {
     "validation_folder", "wheel",
 }  # fmt: skip
 
+# Whole files whose tests start programs, export networks or draw pictures again and again.
+SLOW_FILES = {
+    "test_calibrate", "test_export_examples", "test_kinds", "test_missing_packages", "test_quantize", "test_reach",
+    "test_same_name", "test_synthesize", "test_tails", "test_to_c",
+}  # fmt: skip
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The second tier: `pytest -m slow`."""
     for item in items:
-        if SLOW_FIXTURES & set(item.fixturenames):
+        if item.path.stem in SLOW_FILES or SLOW_FIXTURES & set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
 
 
