@@ -146,6 +146,6 @@ def test_interrupts_one_after_the_other_end_listening_well(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert [
-        line for line in err.decode().splitlines() if not line.startswith(("speechrnn: heard", "speechrnn: --save"))
+        line for line in err.decode().splitlines() if not line.startswith(("speechrnn: listened", "speechrnn: --save"))
     ] == []
     assert soundfile.info(saved).frames > 0
