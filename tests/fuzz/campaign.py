@@ -14,7 +14,7 @@ from .contract import CASE_SECONDS, ROOT
 from .worker import BATCH
 
 CASES = 20_000  # of all kinds, in the slow tier
-FEW = 60  # of each kind at most, in the first
+FEW = 150  # of each kind at most, in the first
 SHARES = {  # of the cases; those that are slow get fewer
     "sounds": 0.5,
     "cards": 0.08,
