@@ -9,12 +9,11 @@ import numpy as np
 
 from speechrnn import audio
 from speechrnn.errors import AudioError, InputError
+from speechrnn.evaluation.endpoints import FRAME, loud_stretches
 
 RATE = audio.SAMPLE_RATE
-FRAME = RATE // 100
 LONGEST_PAUSE = 35  # frames within a take: two words of a phrase, or the closure of a t
 FLOOR_QUANTILE = 0.1
-THRESHOLD = 0.35  # of the way from floor to peak, in decibels
 TAKE_BELOW_LOUDEST_DB = 18.0  # a weaker stretch is a breath or a chair
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.12, 2.5
 LEAST_SNR_DB = 6.0  # less than that above the quietest tenth, and no endpoints can be found
@@ -42,15 +41,9 @@ class Take:
 def stretches(sound: np.ndarray) -> tuple[np.ndarray, float, list[tuple[int, int]]]:
     """The level of each frame of 10 ms in dB, the floor, and the stretches of sound above it, in frames [start, end).
 
-    A stretch is what lies above a threshold, 35 % of the way from the floor to the loudest frame, across pauses of at
-    most 0.35 s.
+    The rule is that of `endpoints`, with a lower floor and across longer pauses: a phrase is one take.
     """
-    frames = len(sound) // FRAME
-    power = np.square(sound[: frames * FRAME], dtype=np.float64).reshape(frames, FRAME).mean(axis=1)
-    level = 10.0 * np.log10(np.convolve(power, np.ones(3) / 3.0, mode="same") + 1e-10)
-    floor = float(np.quantile(level, FLOOR_QUANTILE))
-    loud = np.flatnonzero(level >= floor + THRESHOLD * (level.max() - floor))
-    found = np.split(loud, np.flatnonzero(np.diff(loud) > LONGEST_PAUSE + 1) + 1)
+    level, floor, found = loud_stretches(sound, floor_quantile=FLOOR_QUANTILE, longest_pause=LONGEST_PAUSE)
     return level, floor, [(int(part[0]), int(part[-1]) + 1) for part in found]
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechrnn import audio
-from speechrnn.enrolment.takes import FRAME, RATE, Take
+from speechrnn.enrolment.takes import RATE, Take
+from speechrnn.evaluation.endpoints import FRAME
+from speechrnn.level import db_to_amplitude, rms
 
 LEAD_SECONDS, TRAIL_SECONDS = 1.0, 0.6  # around the word at least
 SPEEDS = (0.92, 1.0, 1.09)
@@ -20,10 +22,6 @@ class Version:
 
     sound: np.ndarray
     end: float
-
-
-def rms(sound: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(sound, dtype=np.float64)) + 1e-12))
 
 
 def surrounded(take: Take, random: np.random.Generator) -> tuple[np.ndarray, float, float]:
@@ -47,7 +45,7 @@ def in_noise(
     if level < 1e-5:
         chosen, level = random.standard_normal(len(sound)), 1.0
     word = rms(sound[round(start * RATE) : round(end * RATE)])
-    return (sound + chosen * (word / level * 10.0 ** (-snr_db / 20.0))).astype(np.float32)
+    return (sound + chosen * (word / level * db_to_amplitude(-snr_db))).astype(np.float32)
 
 
 def for_fit(take: Take, noise: np.ndarray, random: np.random.Generator) -> list[Version]:
@@ -60,7 +58,7 @@ def for_fit(take: Take, noise: np.ndarray, random: np.random.Generator) -> list[
             resample = audio.resampler(round(RATE * speed))
             changed = resample(sound, True)
         noisy = in_noise(changed, start / speed, end / speed, noise, random.uniform(*FIT_SNR_DB), random)
-        gain = 10.0 ** (random.uniform(*GAIN_DB) / 20.0)
+        gain = db_to_amplitude(random.uniform(*GAIN_DB))
         made.append(Version((noisy * gain).astype(np.float32), end / speed))
     return made
 

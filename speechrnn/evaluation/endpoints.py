@@ -20,7 +20,7 @@ SHORTEST_TAKE = 10  # frames
 
 def word_endpoints(sound: np.ndarray) -> tuple[float, float]:
     """Start and end of the word, in seconds from the start of the sound [samples] at 16 kHz."""
-    level, stretches = _stretches(sound)
+    level, _, stretches = loud_stretches(sound)
     peak = int(level.argmax())
     word = next(stretch for stretch in stretches if stretch[0] <= peak <= stretch[-1])
     return word[0] * FRAME / SAMPLE_RATE, (word[-1] + 1) * FRAME / SAMPLE_RATE
@@ -30,22 +30,27 @@ def takes(sound: np.ndarray) -> int:
     """How many stretches of speech there are in a sound [samples] at 16 kHz, about; 1 where nothing stands out."""
     if len(sound) < SHORTEST_TAKE * FRAME:
         return 1
-    level, stretches = _stretches(sound)
-    if level.max() - np.quantile(level, FLOOR_QUANTILE) < TAKE_STANDS_OUT_DB:
+    level, floor, stretches = loud_stretches(sound)
+    if level.max() - floor < TAKE_STANDS_OUT_DB:
         return 1
     loud = (level[stretch].max() > level.max() - TAKE_BELOW_LOUDEST_DB for stretch in stretches)
     long = (len(stretch) >= SHORTEST_TAKE for stretch in stretches)
     return max(1, sum(a and b for a, b in zip(loud, long, strict=True)))
 
 
-def _stretches(sound: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The level of each frame in dB, and the frames of each stretch above the threshold."""
+def loud_stretches(
+    sound: np.ndarray, *, floor_quantile: float = FLOOR_QUANTILE, longest_pause: int = LONGEST_PAUSE
+) -> tuple[np.ndarray, float, list[np.ndarray]]:
+    """The level of each frame of 10 ms in dB, the floor, and the frames of each stretch above the threshold.
+
+    `floor_quantile` of the frames lie below the floor; pauses of at most `longest_pause` frames don't part a stretch.
+    """
     frames = len(sound) // FRAME
     power = np.square(sound[: frames * FRAME], dtype=np.float64).reshape(frames, FRAME).mean(axis=1)
     level = 10.0 * np.log10(np.convolve(power, np.ones(3) / 3.0, mode="same") + 1e-10)
-    floor, peak = np.quantile(level, FLOOR_QUANTILE), int(level.argmax())
-    loud = np.flatnonzero(level >= floor + THRESHOLD * (level[peak] - floor))
-    return level, np.split(loud, np.flatnonzero(np.diff(loud) > LONGEST_PAUSE + 1) + 1)
+    floor = float(np.quantile(level, floor_quantile))
+    loud = np.flatnonzero(level >= floor + THRESHOLD * (level.max() - floor))
+    return level, floor, np.split(loud, np.flatnonzero(np.diff(loud) > longest_pause + 1) + 1)
 
 
 def loudest(sound: np.ndarray, length: int) -> np.ndarray:
