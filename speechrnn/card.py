@@ -3,11 +3,14 @@
 import json
 import reprlib
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speechrnn.audio import SAMPLE_RATE
 from speechrnn.errors import InputError, ModelError
 from speechrnn.text import has_control, label_fault, name_fault
+
+if TYPE_CHECKING:
+    import onnx
 
 METADATA_KEY = "speechrnn"
 SILENCE = "_silence_"  # the label of every sound without speech
@@ -169,6 +172,23 @@ def check(card: Card, source: str) -> None:
     except (TypeError, ValueError, RecursionError):
         raise ModelError(f"{source}: what it says of itself is no model card: train it again") from None
     from_json(text, source)
+
+
+def file_content(proto: "onnx.ModelProto", card: Card, source: str) -> bytes:
+    """The bytes of an ONNX file: the graph, checked, with this card among its metadata; `source` is named in the error.
+
+    Raises
+    ------
+    ModelError
+        as `from_json` does
+    """
+    import onnx
+
+    check(card, source)
+    kept = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, kept | {METADATA_KEY: card.to_json()})
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import soundfile
 
 import speechrnn
 from speechrnn import audio
+from speechrnn.card import file_content
 from speechrnn.enrolment import background, graph, takes, thresholds
 from speechrnn.enrolment.background import Background
 from speechrnn.enrolment.enrol import Enroller
@@ -51,7 +52,7 @@ def written(model, head, keep, path):
     layout = columns(model.labels, model.card.words, head.words, keep)
     proto = graph.with_head(model.content, model.card, head, layout, "test")
     card = graph.card_with_head(model.card, head, layout, dict.fromkeys(head.words, 0.5), {})
-    path.write_bytes(graph.file_content(proto, card, "test"))
+    path.write_bytes(file_content(proto, card, "test"))
     return speechrnn.load(path), layout
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from speechrnn.card import file_content
 from speechrnn.decision import smooth
 from speechrnn.enrolment import background, expectation, graph, head, thresholds, versions
 from speechrnn.enrolment.expectation import Estimate
@@ -136,7 +137,7 @@ class Enroller:
                 raise InputError(f"{report.word}: {report.refusal}")
         proto = graph.with_head(model.content, model.card, whole, layout, model.name)
         card = graph.card_with_head(model.card, whole, layout, levels, _figures(model, reports, per_hour))
-        return Enrolled(whole, levels, tuple(reports), graph.file_content(proto, card, model.name))
+        return Enrolled(whole, levels, tuple(reports), file_content(proto, card, model.name))
 
 
 def check_words(model: Model, words: Mapping[str, Sequence[Take]], kept: Sequence[str]) -> None:

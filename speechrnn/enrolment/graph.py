@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from speechrnn.card import METADATA_KEY, Card
+from speechrnn.card import Card
 from speechrnn.enrolment.head import Columns, Head
 from speechrnn.errors import ModelError
 
@@ -155,16 +155,3 @@ def card_with_head(card: Card, head: Head, layout: Columns, thresholds: dict[str
         thresholds=kept | thresholds,
         figures=figures,
     )
-
-
-def file_content(proto: onnx.ModelProto, card: Card, source: str) -> bytes:
-    """The bytes of a file: the graph, checked, with its card."""
-    import onnx
-    from onnx import helper
-
-    from speechrnn.card import check
-
-    check(card, source)
-    helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
-    onnx.checker.check_model(proto, full_check=True)
-    return proto.SerializeToString()

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 
-from speechrnn.card import METADATA_KEY
+from speechrnn.card import file_content
 from speechrnn.errors import ModelError
 from speechrnn.evaluation.calibration import tempered
 from speechrnn.evaluation.corpus import Clip, evaluation_clips
@@ -164,6 +163,4 @@ def calibrated(
     if found:
         figures |= {"calibration": _calibration(found), "validation_accuracy": round(accuracy, 5)}
     card = replace(decided.card, thresholds=choice.thresholds, figures=figures)
-    helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
-    onnx.checker.check_model(proto, full_check=True)
-    return Calibrated(proto.SerializeToString(), choice, found)
+    return Calibrated(file_content(proto, card, model.name), choice, found)

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from speechrnn.card import METADATA_KEY, Card
+from speechrnn.card import Card, file_content
 from speechrnn.errors import ModelError
 from speechrnn.export.comparison import Comparison, compare, labelled_sounds
 from speechrnn.export.precision import Weights
@@ -134,9 +134,7 @@ def exports(
                 f"{LEAST_AGREEMENT:.1%} are needed: nothing is written"
             )
         card = replace(model.card, figures=_figures(model.card, kind, comparison, clips is not None, partition))
-        helper.set_model_props(proto, {p.key: p.value for p in proto.metadata_props} | {METADATA_KEY: card.to_json()})
-        onnx.checker.check_model(proto, full_check=True)
-        made.append(Export(proto.SerializeToString(), comparison))
+        made.append(Export(file_content(proto, card, model.name), comparison))
     return made
 
 
